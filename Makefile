@@ -1,0 +1,23 @@
+# make install              install what the tests need (Debian packages), if it is missing
+# make test                 everything that must pass: format, lints, tests, features, docs, set-ups
+# make mutants              break one rule of src at a time and see that a test notices
+# make mutants ONLY=03      the same, for mutants/03*.patch alone
+# make bench                the comparison in benches/
+# make bench ARGS="…"       the same, with arguments for it
+
+.PHONY: help install test mutants bench
+
+help:
+	@sed -n 's/^# //p' Makefile
+
+install:
+	@bash scripts/install.sh
+
+test:
+	@bash scripts/test.sh
+
+mutants:
+	@bash scripts/mutants.sh "$(ONLY)"
+
+bench:
+	@bash scripts/bench.sh $(ARGS)

@@ -1,0 +1,118 @@
+#!/usr/bin/env bash
+# Everything that must pass, in this order; stops at the first failure.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+# Each must compile by itself; one line a combination.
+feature_combinations=(
+    ""
+    "--no-default-features"
+    "--no-default-features --features axum"
+    "--no-default-features --features test-util"
+    "--all-features"
+)
+
+# What a user's build takes on stays below this many crates, this one included.
+crate_limit=119
+
+# Tests write one file a set-up here, see scripts/setups.sh.
+export SESSILE_SETUPS="$PWD/target/setups"
+# What the test programs printed, for the list of what was skipped.
+log="$PWD/target/test.log"
+
+current="start"
+
+step() {
+    current=$1
+    shift
+    printf '\n=== %s\n' "$current"
+    "$@"
+}
+
+finish() {
+    local status=$?
+    if ((status)); then
+        printf '\n=== FAILED after %d s: %s\n' "$SECONDS" "$current" >&2
+    else
+        printf '\n=== passed in %d s\n' "$SECONDS"
+    fi
+}
+trap finish EXIT
+
+# require COMMAND COMPONENT: a cargo command that may not be installed.
+require() {
+    cargo "$1" --version >/dev/null 2>&1 || {
+        echo "\`cargo $1\` is not installed; with rustup: rustup component add $2" >&2
+        return 1
+    }
+}
+
+check_tools() {
+    command -v cargo >/dev/null || {
+        echo "cargo was not found: install a Rust toolchain first." >&2
+        return 1
+    }
+    require fmt rustfmt
+    require clippy clippy
+    bash scripts/install.sh
+}
+
+empty_reports() {
+    rm -rf "$SESSILE_SETUPS" "$log"
+    mkdir -p "$SESSILE_SETUPS"
+}
+
+# Tests drive the examples as programs, and `cargo test --tests` does not build them.
+suite() {
+    cargo build --all-features --examples
+    cargo test --all-features --tests | tee -a "$log"
+}
+
+doc_tests() {
+    cargo test --doc --all-features | tee -a "$log"
+}
+
+features() {
+    local combination
+    local -a flags
+    for combination in "${feature_combinations[@]}"; do
+        read -r -a flags <<<"$combination"
+        echo "--- cargo check ${combination:-(default features)}"
+        cargo check "${flags[@]}"
+    done
+}
+
+docs() {
+    RUSTDOCFLAGS="-D warnings -D rustdoc::broken_intra_doc_links" cargo doc --no-deps --all-features
+}
+
+# A crate is a name and a version: `cargo tree` lists one as often as it is used.
+crates() {
+    local count
+    count=$(cargo tree -e normal --all-features --prefix none | awk 'NF { print $1, $2 }' | sort -u | wc -l)
+    echo "$count crates with all features; fewer than $crate_limit are allowed"
+    ((count < crate_limit))
+}
+
+# Names every test that was ignored.
+skipped() {
+    local names
+    names=$(sed -n 's/^test \(.*\) \.\.\. ignored\(.*\)$/  \1\2/p' "$log")
+    if [[ -z $names ]]; then
+        echo "skipped: nothing"
+    else
+        printf 'skipped:\n%s\n' "$names"
+    fi
+}
+
+step "tools" check_tools
+empty_reports
+step "format: cargo fmt --check" cargo fmt --check
+step "lints: cargo clippy" cargo clippy --all-targets --all-features -- -D warnings
+step "tests: cargo test" suite
+step "documentation tests: cargo test --doc" doc_tests
+step "features: cargo check" features
+step "documentation: cargo doc" docs
+step "dependencies: cargo tree" crates
+step "set-ups" bash scripts/setups.sh "$SESSILE_SETUPS"
+step "end" skipped

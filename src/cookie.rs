@@ -1,0 +1,252 @@
+//! The cookie: reading without an allocation, writing with every attribute.
+
+use std::time::Duration;
+
+use ::cookie::{Cookie, SameSite};
+use http::{HeaderMap, header};
+
+use crate::config::ConfigError;
+use crate::id::{ID_CHARS, SessionId};
+
+/// So many cookies of one name are looked up at most.
+const MAX_TWINS: usize = 4;
+/// Browsers cut `Max-Age` at 400 days (RFC 6265bis, 5.5).
+const MAX_AGE: Duration = Duration::from_secs(400 * 24 * 3600);
+/// Name and value together (RFC 6265bis, 5.6): what is longer is ignored by browsers.
+const MAX_NAME_VALUE: usize = 4096;
+/// A single attribute (RFC 6265bis, 5.6).
+const MAX_ATTRIBUTE: usize = 1024;
+
+/// The ids that a request carries under the cookie's name, in order, malformed ones left out.
+#[derive(Debug, Default)]
+pub(crate) struct Presented {
+    ids: [Option<SessionId>; MAX_TWINS],
+}
+
+impl Presented {
+    /// Scans the `Cookie` headers. No allocation, whatever they hold.
+    pub(crate) fn scan(headers: &HeaderMap, name: &str) -> Self {
+        let mut presented = Self::default();
+        let mut places = presented.ids.iter_mut();
+        let values = headers
+            .get_all(header::COOKIE)
+            .iter()
+            .flat_map(|header| header.as_bytes().split(|&byte| byte == b';'))
+            .filter_map(|pair| {
+                pair.trim_ascii()
+                    .strip_prefix(name.as_bytes())?
+                    .strip_prefix(b"=")
+            });
+        for id in values.filter_map(SessionId::parse) {
+            match places.next() {
+                Some(place) => *place = Some(id),
+                None => break,
+            }
+        }
+        presented
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = SessionId> {
+        self.ids.iter().map_while(|id| *id)
+    }
+}
+
+/// The cookie's name and attributes.
+#[derive(Debug, Clone)]
+pub(crate) struct CookieConfig {
+    pub(crate) name: String,
+    pub(crate) path: String,
+    pub(crate) domain: Option<String>,
+    pub(crate) same_site: SameSite,
+    pub(crate) secure: bool,
+    pub(crate) partitioned: bool,
+}
+
+impl CookieConfig {
+    /// The cookie that opens the session. `max_age` only where it outlives the browser's session.
+    pub(crate) fn set(&self, id: &SessionId, max_age: Option<Duration>) -> Cookie<'static> {
+        let mut cookie = self.cookie(id.encode());
+        if let Some(age) = max_age {
+            // Whole seconds, rounded down: the browser forgets it no later than the server.
+            let seconds = age.min(MAX_AGE).as_secs();
+            cookie.set_max_age(::cookie::time::Duration::seconds(
+                seconds.try_into().unwrap_or(i64::MAX),
+            ));
+        }
+        cookie
+    }
+
+    /// The cookie that removes it: an empty value and the same attributes, without which browsers keep the old one.
+    pub(crate) fn removal(&self) -> Cookie<'static> {
+        let mut cookie = self.cookie(String::new());
+        cookie.set_max_age(::cookie::time::Duration::ZERO);
+        cookie
+    }
+
+    fn cookie(&self, value: String) -> Cookie<'static> {
+        let mut cookie = Cookie::new(self.name.clone(), value);
+        cookie.set_path(self.path.clone());
+        cookie.set_http_only(true);
+        cookie.set_same_site(self.same_site);
+        if self.secure {
+            cookie.set_secure(true);
+        }
+        if self.partitioned {
+            cookie.set_partitioned(true);
+        }
+        if let Some(domain) = &self.domain {
+            cookie.set_domain(domain.clone());
+        }
+        cookie
+    }
+
+    /// Refuses what browsers would drop or what contradicts itself.
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        let refuse = |sentence: String| Err(ConfigError::new(sentence));
+        if self.name.is_empty() || !self.name.bytes().all(is_token) {
+            return refuse(format!(
+                "the cookie name {:?} is not a token: use letters, digits and any of !#$%&'*+-.^_`|~",
+                self.name
+            ));
+        }
+        if self.name.len() + ID_CHARS > MAX_NAME_VALUE {
+            return refuse(
+                "the cookie name is too long: name and value together may have 4096 bytes".into(),
+            );
+        }
+        if !self.path.starts_with('/') || !is_attribute(&self.path) {
+            return refuse(format!(
+                "the cookie path {:?} must start with / and be at most 1024 plain characters without ;",
+                self.path
+            ));
+        }
+        if let Some(domain) = &self.domain
+            && (domain.is_empty() || !is_attribute(domain))
+        {
+            return refuse(format!(
+                "the cookie domain {domain:?} must be a host name of at most 1024 characters; leave it out for this host alone"
+            ));
+        }
+        // Without regard to case: that is how browsers compare prefixes (RFC 6265bis, 5.7).
+        let name = self.name.to_ascii_lowercase();
+        let prefixed = |prefix: &str| name.starts_with(prefix);
+        if ["__secure-", "__host-", "__http-"]
+            .iter()
+            .any(|prefix| prefixed(prefix))
+            && !self.secure
+        {
+            return refuse(format!(
+                "browsers refuse the cookie {} without Secure: keep cookies secure, or choose a name without the prefix",
+                self.name
+            ));
+        }
+        if prefixed("__host-") && self.domain.is_some() {
+            return refuse(format!(
+                "browsers refuse the cookie {} with a domain: drop the domain, or choose a name without __Host-",
+                self.name
+            ));
+        }
+        if prefixed("__host-") && self.path != "/" {
+            return refuse(format!(
+                "browsers refuse the cookie {} with the path {}: use /, or choose a name without __Host-",
+                self.name, self.path
+            ));
+        }
+        if self.same_site == SameSite::None && !self.secure {
+            return refuse(
+                "browsers refuse SameSite=None without Secure: keep cookies secure, or use Lax"
+                    .into(),
+            );
+        }
+        if self.partitioned && !self.secure {
+            return refuse(
+                "browsers refuse Partitioned without Secure: keep cookies secure".into(),
+            );
+        }
+        Ok(())
+    }
+}
+
+/// RFC 9110, 5.6.2.
+const fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(byte, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~')
+}
+
+fn is_attribute(value: &str) -> bool {
+    value.len() <= MAX_ATTRIBUTE
+        && value
+            .bytes()
+            .all(|byte| matches!(byte, 0x20..=0x7e) && byte != b';')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::Fresh;
+    use http::HeaderValue;
+    use proptest::prelude::*;
+
+    fn id() -> SessionId {
+        Fresh::draw().unwrap().id(7.into())
+    }
+
+    fn scan(cookies: &[&[u8]]) -> Vec<SessionId> {
+        let mut headers = HeaderMap::new();
+        for cookie in cookies {
+            headers.append(header::COOKIE, HeaderValue::from_bytes(cookie).unwrap());
+        }
+        Presented::scan(&headers, "session").iter().collect()
+    }
+
+    #[test]
+    fn ids_are_found_among_other_cookies_in_any_header() {
+        let (a, b) = (id(), id());
+        let first = format!("x=1; session={};y=\"2\"", a.encode());
+        let second = format!("sessions={}; session={}", b.encode(), b.encode());
+        assert_eq!(scan(&[first.as_bytes(), second.as_bytes()]), [a, b]);
+    }
+
+    #[test]
+    fn r18_at_most_four_twins_count_and_malformed_ones_take_no_place() {
+        let ids: Vec<_> = (0..6).map(|_| id()).collect();
+        let header = ids
+            .iter()
+            .map(|id| format!("session=bad; session={}; ", id.encode()))
+            .collect::<String>();
+        assert_eq!(scan(&[header.as_bytes()]), ids[..4]);
+    }
+
+    #[test]
+    fn a_bad_byte_beside_it_hides_nothing() {
+        let a = id();
+        let header = [b"x=\xff; session=", a.encode().as_bytes()].concat();
+        assert_eq!(scan(&[&header]), [a]);
+    }
+
+    #[test]
+    fn the_name_counts_to_the_letter() {
+        let text = id().encode();
+        for name in ["Session", "session2", "asession", "session "] {
+            assert_eq!(scan(&[format!("{name}={text}").as_bytes()]), []);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn r04_any_header_is_read_without_a_panic(bytes in proptest::collection::vec(0x20u8.., 0..300)) {
+            if let Ok(value) = HeaderValue::from_bytes(&bytes) {
+                let mut headers = HeaderMap::new();
+                headers.append(header::COOKIE, value);
+                prop_assert_eq!(Presented::scan(&headers, "session").iter().count(), 0);
+            }
+        }
+
+        #[test]
+        fn r04_any_value_of_any_length_is_an_id_or_nothing(value in "[A-Za-z0-9_-]{40,54}") {
+            if let Some(id) = SessionId::parse(value.as_bytes()) {
+                prop_assert_eq!(id.encode(), value);
+            }
+        }
+    }
+}

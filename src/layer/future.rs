@@ -1,0 +1,208 @@
+//! The response's future: waits for the handler, stores what it staged, then lets the response go.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll, ready};
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderValue, Response, header};
+use pin_project_lite::pin_project;
+
+use crate::error::Error;
+use crate::session::{Context, Finish, Outgoing, Phase};
+
+pin_project! {
+    /// The future of a [`SessionService`](crate::SessionService)'s response.
+    ///
+    /// # Cancel safety
+    /// Dropped while the handler runs, staged data is dropped with it; what the handler awaited has happened; a
+    /// session whose cookie was not sent is ended. Dropped while the commit runs, the commit goes on in the background.
+    #[must_use = "futures do nothing until they are polled"]
+    pub struct ResponseFuture<F, B> {
+        // First, and so dropped first: what the handler still holds then finds that the request is dead.
+        guard: Option<Guard>,
+        #[pin]
+        stage: Stage<F, B>,
+    }
+}
+
+pin_project! {
+    #[project = StageProjection]
+    enum Stage<F, B> {
+        /// Another layer minds the session.
+        Passing { #[pin] inner: F },
+        /// The handler runs.
+        Running { #[pin] inner: F },
+        /// It has answered, and what it staged is being stored.
+        Committing { commit: Finish<Result<(), Error>>, response: Option<Response<B>> },
+        /// There is nothing to run.
+        Refused { error: Option<Error> },
+    }
+}
+
+impl<F, B> ResponseFuture<F, B> {
+    pub(super) const fn passing(inner: F) -> Self {
+        Self {
+            guard: None,
+            stage: Stage::Passing { inner },
+        }
+    }
+
+    pub(super) const fn running(inner: F, context: Arc<Context>) -> Self {
+        Self {
+            guard: Some(Guard(context)),
+            stage: Stage::Running { inner },
+        }
+    }
+
+    pub(super) const fn refused(error: Error) -> Self {
+        Self {
+            guard: None,
+            stage: Stage::Refused { error: Some(error) },
+        }
+    }
+}
+
+impl<F, B, E> Future for ResponseFuture<F, B>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+    B: Default,
+{
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        let mut stage = this.stage;
+        loop {
+            let response = match stage.as_mut().project() {
+                StageProjection::Passing { inner } => return inner.poll(cx),
+                StageProjection::Running { inner } => ready!(inner.poll(cx))?,
+                StageProjection::Committing { commit, response } => {
+                    let committed = ready!(Pin::new(commit).poll(cx));
+                    let response = response
+                        .take()
+                        .expect("a future is not polled after its end");
+                    let response = committed.map_or_else(replacement, |()| response);
+                    return Poll::Ready(Ok(finish(this.guard, response)));
+                }
+                StageProjection::Refused { error } => {
+                    let error = error.take().expect("a future is not polled after its end");
+                    return Poll::Ready(Ok(replacement(error)));
+                }
+            };
+            let failed = response.status().is_server_error();
+            match this.guard {
+                Some(Guard(context)) if context.has_work(failed) => {
+                    let commit = Finish::new(Arc::clone(context).commit_for_response(failed));
+                    stage.set(Stage::Committing {
+                        commit,
+                        response: Some(response),
+                    });
+                }
+                Some(_) | None => return Poll::Ready(Ok(finish(this.guard, response))),
+            }
+        }
+    }
+}
+
+/// Makes the response final.
+fn finish<B>(guard: &Option<Guard>, response: Response<B>) -> Response<B> {
+    match guard {
+        Some(Guard(context)) => context.finish(response),
+        None => response,
+    }
+}
+
+/// The response that says why the handler's does not hold.
+fn replacement<B: Default>(error: Error) -> Response<B> {
+    if error.status().is_server_error() {
+        tracing::warn!(target: "sessile", %error, "a response was replaced");
+    }
+    error.problem().clone().into_response(B::default())
+}
+
+/// Ends what nobody will ever hold, when the request dies before its response is made: by cancellation, by a panic, or
+/// by an error of the service.
+#[derive(Debug)]
+struct Guard(Arc<Context>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
+}
+
+impl Context {
+    /// Closes the staging; whether there is something to store before the response may go.
+    fn has_work(&self, failed: bool) -> bool {
+        if !self.was_read() {
+            return false;
+        }
+        let mut state = self.state();
+        state.phase = Phase::Committing;
+        (!failed && !state.staged.is_empty()) || state.live().is_some_and(|live| live.due.is_some())
+    }
+
+    /// Makes the response final: the cookie, and what caches must know.
+    fn finish<B>(&self, mut response: Response<B>) -> Response<B> {
+        if self.was_read() {
+            self.attach(response.headers_mut());
+        }
+        self.close();
+        response
+    }
+
+    fn attach(&self, headers: &mut HeaderMap) {
+        let cookie = {
+            let state = self.state();
+            match (&state.cookie, state.live()) {
+                (Outgoing::Set, Some(live)) => {
+                    let age = live.record.is_persistent().then(|| {
+                        let end = live.record.absolute_end();
+                        end.duration_since(self.area.store.now())
+                            .unwrap_or(Duration::ZERO)
+                    });
+                    Some(self.area.config.cookie.set(&live.id, age))
+                }
+                (Outgoing::Remove, _) => Some(self.area.config.cookie.removal()),
+                (Outgoing::Set, None) | (Outgoing::Nothing, _) => None,
+            }
+        };
+        vary_by_cookie(headers);
+        let Some(cookie) = cookie else { return };
+        if !headers.contains_key(header::CACHE_CONTROL) {
+            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        }
+        match &self.jar {
+            // `add` also for the removal: the jar's own `remove` says nothing if it could not read the request's cookie.
+            Some(jar) => jar.add(cookie),
+            None => {
+                let text = cookie.to_string();
+                let value = HeaderValue::from_str(&text)
+                    .expect("name and attributes were checked, the id is base64");
+                headers.append(header::SET_COOKIE, value);
+            }
+        }
+    }
+}
+
+/// What was read under a cookie must not be served to another (RFC 9110, 12.5.5).
+fn vary_by_cookie(headers: &mut HeaderMap) {
+    let has = headers.get_all(header::VARY).iter().any(|value| {
+        value.as_bytes().split(|&byte| byte == b',').any(|name| {
+            let name = name.trim_ascii();
+            name == b"*" || name.eq_ignore_ascii_case(b"cookie")
+        })
+    });
+    if !has {
+        headers.append(header::VARY, HeaderValue::from_static("cookie"));
+    }
+}
+
+impl<F, B> fmt::Debug for ResponseFuture<F, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,20 @@
+//! What a store keeps of one session.
+//!
+//! 1. A [`Record`] is one immutable, shared run of bytes: handing it on costs nothing, and reading a value is a look
+//!    into it, not a copy. A change makes a new record.
+//! 2. What rarely changes, what a touch changes, and the values are kept apart, so that a writer replaces what it
+//!    knows and keeps the rest: parts and fields that a newer version wrote pass through unharmed.
+//! 3. An [`Entry`] is what stands under a key: a live record, or the [`Tombstone`] that took its place.
+
+mod change;
+mod end;
+mod entry;
+mod packed;
+mod wire;
+
+pub use change::{After, Change, ChangeError, Changes, Clear, Guard, Op};
+pub(crate) use end::cut;
+pub use end::{End, EndReason};
+pub use entry::{Entry, Tombstone};
+pub use packed::{NewRecord, Record, Seen};
+pub use wire::MalformedRecord;

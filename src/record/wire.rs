@@ -1,0 +1,447 @@
+//! The record outside of this process: a flat MessagePack map of byte strings.
+//!
+//! | part | holds |
+//! |---|---|
+//! | `m` | what rarely changes: version, handle, created, signed in, absolute end, idle timeout, touch threshold, flags, length of the user, user |
+//! | `s` | what a touch changes: seen, address (`-`: none), length of the agent, agent |
+//! | `d:<name>` | a value, JSON |
+//! | `x` | the tombstone, alone: reason, at, handle, successor (`-`: none), length of the note, note |
+//!
+//! Fields are separated by one space, instants and durations are microseconds. What stands behind the last known
+//! field, and parts of other names, come from a newer version and are kept as they are.
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use rmp::decode::{read_bin_len, read_map_len, read_str_len};
+use rmp::encode::{write_bin, write_map_len, write_str};
+
+use super::end::{End, EndReason};
+use super::entry::{Entry, Tombstone};
+use super::packed::{Draft, Family, Part, Record};
+use crate::clock::{instant, micros};
+use crate::id::{Digest, Handle};
+
+/// Bytes that are no record: somebody else's, damaged, or cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MalformedRecord(());
+
+impl fmt::Display for MalformedRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("these bytes are not a session record")
+    }
+}
+
+impl std::error::Error for MalformedRecord {}
+
+const MALFORMED: MalformedRecord = MalformedRecord(());
+
+impl Entry {
+    /// The entry as a flat MessagePack map, for stores that keep bytes.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        match self {
+            Self::Live(record) => write_record(record),
+            Self::Ended(tombstone) => write_tombstone(tombstone),
+        }
+    }
+
+    /// Reads what [`to_bytes`](Self::to_bytes) wrote, in this version, an older or a newer one.
+    ///
+    /// # Errors
+    /// [`MalformedRecord`] for anything else; it never panics, and allocates no more than the input is long.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, MalformedRecord> {
+        let parts = read_parts(bytes)?;
+        let part = |name: &[u8]| {
+            parts
+                .iter()
+                .find(|(n, _)| *n == name)
+                .map(|(_, value)| *value)
+        };
+        if let Some(tombstone) = part(b"x") {
+            return read_tombstone(tombstone).map(Self::Ended);
+        }
+        let (meta, seen) = (part(b"m").ok_or(MALFORMED)?, part(b"s").ok_or(MALFORMED)?);
+        read_record(meta, seen, &parts).map(Self::Live)
+    }
+}
+
+fn write_record(record: &Record) -> Vec<u8> {
+    let draft = record.draft(record.parts().collect());
+    let mut meta = format!(
+        "{} {} {} {} {} {} {} {} {} {}",
+        draft.version,
+        draft.handle,
+        draft.created,
+        draft.signed_in,
+        draft.absolute,
+        draft.idle,
+        draft.touch,
+        draft.flags,
+        draft.user.len(),
+        draft.user
+    )
+    .into_bytes();
+    meta.extend_from_slice(draft.meta_rest);
+    let address = if draft.address.is_empty() {
+        "-"
+    } else {
+        draft.address
+    };
+    let mut seen = format!(
+        "{} {} {} {}",
+        draft.seen,
+        address,
+        draft.agent.len(),
+        draft.agent
+    )
+    .into_bytes();
+    seen.extend_from_slice(draft.seen_rest);
+
+    let mut out = Vec::with_capacity(record.size() + 64);
+    begin_map(&mut out, 2 + draft.parts.len());
+    put(&mut out, b"", b"m", &meta);
+    put(&mut out, b"", b"s", &seen);
+    for part in &draft.parts {
+        let prefix: &[u8] = match part.family {
+            Family::Value => b"d:",
+            Family::Unknown => b"",
+        };
+        put(&mut out, prefix, part.name, part.value);
+    }
+    out
+}
+
+fn write_tombstone(tombstone: &Tombstone) -> Vec<u8> {
+    let note = tombstone.end.note.as_deref().unwrap_or("");
+    let text = format!(
+        "{} {} {} {} {} {}",
+        tombstone.end.reason,
+        micros(tombstone.end.at),
+        tombstone.handle,
+        tombstone
+            .successor
+            .map_or_else(|| "-".into(), |digest| digest.to_text()),
+        note.len(),
+        note
+    );
+    let mut out = Vec::with_capacity(text.len() + 8);
+    begin_map(&mut out, 1);
+    put(&mut out, b"", b"x", text.as_bytes());
+    out
+}
+
+fn begin_map(out: &mut Vec<u8>, parts: usize) {
+    let parts =
+        u32::try_from(parts).expect("fewer parts than bytes, and those are counted in 32 bits");
+    write_map_len(out, parts).expect("writing to memory does not fail");
+}
+
+/// A name as text where it is text, and a value as bytes: what a script's unpacker gives back unchanged.
+fn put(out: &mut Vec<u8>, prefix: &[u8], name: &[u8], value: &[u8]) {
+    let name = [prefix, name].concat();
+    match str::from_utf8(&name) {
+        Ok(text) => write_str(out, text),
+        Err(_) => write_bin(out, &name),
+    }
+    .and_then(|()| write_bin(out, value))
+    .expect("writing to memory does not fail");
+}
+
+/// A part's name and value.
+type NamedPart<'a> = (&'a [u8], &'a [u8]);
+
+fn read_parts(mut bytes: &[u8]) -> Result<Vec<NamedPart<'_>>, MalformedRecord> {
+    let count = read_map_len(&mut bytes).map_err(|_| MALFORMED)? as usize;
+    // A part has two bytes at least: a length that lies must not reserve memory.
+    if count > bytes.len() / 2 {
+        return Err(MALFORMED);
+    }
+    let mut parts = Vec::with_capacity(count);
+    for _ in 0..count {
+        let name = read_run(&mut bytes)?;
+        parts.push((name, read_run(&mut bytes)?));
+    }
+    if bytes.is_empty() {
+        Ok(parts)
+    } else {
+        Err(MALFORMED)
+    }
+}
+
+/// A text or a byte string: packers that know only one of the two wrote some of these.
+fn read_run<'a>(bytes: &mut &'a [u8]) -> Result<&'a [u8], MalformedRecord> {
+    let mut ahead = *bytes;
+    let len = match read_str_len(&mut ahead) {
+        Ok(len) => len,
+        Err(_) => {
+            ahead = bytes;
+            read_bin_len(&mut ahead).map_err(|_| MALFORMED)?
+        }
+    };
+    let (run, rest) = ahead.split_at_checked(len as usize).ok_or(MALFORMED)?;
+    *bytes = rest;
+    Ok(run)
+}
+
+fn read_record(
+    meta: &[u8],
+    seen: &[u8],
+    parts: &[NamedPart<'_>],
+) -> Result<Record, MalformedRecord> {
+    let mut meta = Fields(meta);
+    let mut seen = Fields(seen);
+    let draft = Draft {
+        version: meta.number()?,
+        handle: meta.handle()?,
+        created: meta.micros()?,
+        signed_in: meta.micros()?,
+        absolute: meta.micros()?,
+        idle: meta.number()?,
+        touch: meta.number()?,
+        flags: meta.number()?,
+        user: meta.sized(crate::id::UserId::MAX_BYTES)?,
+        seen: seen.micros()?,
+        address: match seen.word()? {
+            "-" => "",
+            address if address.len() <= super::Seen::MAX_ADDRESS_BYTES => address,
+            _ => return Err(MALFORMED),
+        },
+        agent: seen.sized(super::Seen::MAX_AGENT_BYTES)?,
+        meta_rest: meta.rest()?,
+        seen_rest: seen.rest()?,
+        parts: parts
+            .iter()
+            .filter(|(name, _)| *name != b"m" && *name != b"s")
+            .map(|&(name, value)| match name.strip_prefix(b"d:") {
+                Some(name) if str::from_utf8(name).is_ok() => Part::value(name, value),
+                _ => Part {
+                    family: Family::Unknown,
+                    name,
+                    value,
+                },
+            })
+            .collect(),
+    };
+    if draft
+        .parts
+        .iter()
+        .any(|part| part.name.len() > usize::from(u16::MAX))
+    {
+        return Err(MALFORMED);
+    }
+    Ok(draft.write())
+}
+
+fn read_tombstone(text: &[u8]) -> Result<Tombstone, MalformedRecord> {
+    let mut fields = Fields(text);
+    let reason = EndReason::from_name(fields.word()?).ok_or(MALFORMED)?;
+    let at = instant(fields.micros()?);
+    let handle = fields.handle()?;
+    let successor = match fields.word()? {
+        "-" => None,
+        text => Some(digest(text)?),
+    };
+    let note = fields.sized(End::MAX_NOTE_BYTES)?;
+    Ok(Tombstone {
+        handle,
+        end: End::new(reason, at).with_note(note),
+        successor,
+    })
+}
+
+fn digest(text: &str) -> Result<Digest, MalformedRecord> {
+    let mut bytes = [0u8; 32];
+    match URL_SAFE_NO_PAD.decode_slice(text, &mut bytes) {
+        Ok(32) => Ok(Digest::from_bytes(bytes)),
+        _ => Err(MALFORMED),
+    }
+}
+
+/// Fields separated by one space, read from the front.
+struct Fields<'a>(&'a [u8]);
+
+impl<'a> Fields<'a> {
+    fn word(&mut self) -> Result<&'a str, MalformedRecord> {
+        let end = self
+            .0
+            .iter()
+            .position(|&byte| byte == b' ')
+            .unwrap_or(self.0.len());
+        let (word, rest) = self.0.split_at(end);
+        self.0 = rest.get(1..).unwrap_or_default();
+        str::from_utf8(word).map_err(|_| MALFORMED)
+    }
+
+    fn number<N: std::str::FromStr>(&mut self) -> Result<N, MalformedRecord> {
+        self.word()?.parse().map_err(|_| MALFORMED)
+    }
+
+    /// An instant before the year 2255, so that adding to it never overflows.
+    fn micros(&mut self) -> Result<u64, MalformedRecord> {
+        self.number().and_then(|micros| {
+            if micros < 1 << 53 {
+                Ok(micros)
+            } else {
+                Err(MALFORMED)
+            }
+        })
+    }
+
+    fn handle(&mut self) -> Result<Handle, MalformedRecord> {
+        self.number()
+    }
+
+    /// A text that its length goes before, for it may hold spaces.
+    fn sized(&mut self, most: usize) -> Result<&'a str, MalformedRecord> {
+        let len: usize = self.number()?;
+        let (text, rest) = self
+            .0
+            .split_at_checked(len)
+            .filter(|_| len <= most)
+            .ok_or(MALFORMED)?;
+        self.0 = rest;
+        str::from_utf8(text).map_err(|_| MALFORMED)
+    }
+
+    /// What a newer version wrote behind.
+    fn rest(&self) -> Result<&'a [u8], MalformedRecord> {
+        if self.0.len() <= usize::from(u16::MAX) {
+            Ok(self.0)
+        } else {
+            Err(MALFORMED)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{Changes, NewRecord, Op, Seen};
+    use proptest::prelude::*;
+    use std::time::Duration;
+
+    fn sample(user: Option<&str>, agent: &str) -> Record {
+        let now = instant(1_800_000_000_000_000);
+        Record::new(&NewRecord {
+            handle: Handle::random().unwrap(),
+            user: user.map(Into::into),
+            created_at: now,
+            signed_in_at: user.map(|_| now),
+            absolute_end: now + Duration::from_secs(1000),
+            idle_timeout: Duration::from_secs(100),
+            touch_threshold: Duration::from_secs(10),
+            persistent: false,
+            seen: Seen {
+                at: now,
+                address: None,
+                agent: Some(agent.into()),
+            },
+            values: vec![("cart".into(), b"{}".to_vec())],
+        })
+    }
+
+    /// The map with one more part, and with more behind `m` and `s`, as a newer version would write it.
+    fn newer(record: &Record) -> Vec<u8> {
+        let bytes = Entry::Live(record.clone()).to_bytes();
+        let parts = read_parts(&bytes).unwrap();
+        let mut out = Vec::new();
+        begin_map(&mut out, parts.len() + 1);
+        put(&mut out, b"", b"future", b"\xff\x00kept");
+        for (name, value) in parts {
+            let more: &[u8] = match name {
+                b"m" => b" device:7",
+                b"s" => b" tls:1.3",
+                _ => b"",
+            };
+            put(&mut out, b"", name, &[value, more].concat());
+        }
+        out
+    }
+
+    #[test]
+    fn a_record_reads_back_as_it_was() {
+        for record in [
+            sample(Some("a user with spaces é"), "Agent 1.0 (x y)"),
+            sample(None, ""),
+        ] {
+            let entry = Entry::Live(record);
+            assert_eq!(Entry::from_bytes(&entry.to_bytes()), Ok(entry));
+        }
+    }
+
+    #[test]
+    fn a_tombstone_reads_back_as_it_was() {
+        for (note, successor) in [
+            ("", None),
+            ("by an admin, twice", Some(Digest::from_bytes([7; 32]))),
+        ] {
+            let entry = Entry::Ended(Tombstone {
+                handle: Handle::random().unwrap(),
+                end: End::new(EndReason::Revoked, instant(5)).with_note(note),
+                successor,
+            });
+            assert_eq!(Entry::from_bytes(&entry.to_bytes()), Ok(entry));
+        }
+    }
+
+    #[test]
+    fn the_user_is_readable_in_the_plain_text() {
+        let bytes = Entry::Live(sample(Some("alice"), "app/1")).to_bytes();
+        assert!(bytes.windows(7).any(|run| run == b"5 alice"));
+    }
+
+    #[test]
+    fn r67_what_a_newer_version_wrote_is_kept_through_a_change() {
+        let Ok(Entry::Live(read)) = Entry::from_bytes(&newer(&sample(Some("alice"), "app/1")))
+        else {
+            panic!("not read");
+        };
+        assert_eq!(read.user(), Some("alice"));
+        let changed = read
+            .changed(&Changes::one("n".into(), Op::Add(1)), None)
+            .unwrap();
+        let bytes = Entry::Live(changed).to_bytes();
+        let parts = read_parts(&bytes).unwrap();
+        let part = |name: &[u8]| parts.iter().find(|(n, _)| *n == name).unwrap().1;
+        assert_eq!(part(b"future"), b"\xff\x00kept");
+        assert!(part(b"m").ends_with(b"5 alice device:7"));
+        assert!(part(b"s").ends_with(b"5 app/1 tls:1.3"));
+        assert_eq!(part(b"d:n"), b"1");
+    }
+
+    proptest! {
+        #[test]
+        fn r67_the_decoder_takes_any_bytes_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+            if let Ok(entry) = Entry::from_bytes(&bytes) {
+                let _ = (entry.kept_until(), format!("{entry:?}"));
+            }
+        }
+
+        #[test]
+        fn r67_a_damaged_record_is_refused_or_read_but_never_a_panic(
+            at in any::<prop::sample::Index>(), byte in any::<u8>(), cut in any::<prop::sample::Index>()
+        ) {
+            let mut bytes = newer(&sample(Some("alice"), "app/1"));
+            let place = at.index(bytes.len());
+            bytes[place] = byte;
+            bytes.truncate(cut.index(bytes.len()) + 1);
+            if let Ok(Entry::Live(record)) = Entry::from_bytes(&bytes) {
+                let again = Entry::Live(record.clone());
+                prop_assert_eq!(Entry::from_bytes(&again.to_bytes()), Ok(again));
+                let _ = (record.end_at(record.seen_at()), record.kept_until(), record.names().count());
+            }
+        }
+
+        #[test]
+        fn any_values_read_back(names in proptest::collection::vec("[a-zé:]{1,20}", 0..8), value in "\\PC{0,40}") {
+            let mut changes = Changes::default();
+            for name in names {
+                changes.put(name.into(), Op::Set(serde_json::to_vec(&value).unwrap()));
+            }
+            let entry = Entry::Live(sample(None, "").changed(&changes, None).unwrap());
+            prop_assert_eq!(Entry::from_bytes(&entry.to_bytes()), Ok(entry));
+        }
+    }
+}

@@ -1,0 +1,369 @@
+//! Carries out what was staged, and the operations that read and then write.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::Outcome;
+use super::context::Context;
+use super::finish::Finish;
+use super::state::{Identity, Phase, Plan, View};
+use crate::error::{Error, ErrorKind};
+use crate::event;
+use crate::id::{Fresh, Kind, RecordKey, UserId};
+use crate::key::DataName;
+use crate::record::{Changes, End, EndReason, Entry, Guard, NewRecord, Op, Record, Seen};
+use crate::store::{Applied, Apply, Create, Created};
+
+/// How long an update may contend with others for its value.
+const UPDATE_BOUND: Duration = Duration::from_secs(2);
+
+/// Everything that a new session is made from, but the id.
+pub(super) struct NewSession {
+    pub(super) user: Option<UserId>,
+    pub(super) persistent: bool,
+    pub(super) values: Vec<(DataName, Vec<u8>)>,
+}
+
+impl Context {
+    /// Stores what is staged. The outcome is for the handler, or, once it has returned, for the response.
+    pub(crate) async fn commit(self: &Arc<Self>, touch: bool) -> Result<Outcome, Error> {
+        let plan = self.state().plan(touch);
+        match plan {
+            Plan::Nothing => Ok(Outcome::Nothing),
+            Plan::Moved => Err(Error::new(ErrorKind::SessionMoved)),
+            Plan::Create(values) => {
+                let new = NewSession {
+                    user: None,
+                    persistent: false,
+                    values,
+                };
+                match self.create(new).await {
+                    Ok(_) => Ok(Outcome::Committed),
+                    Err(error) => Err(error),
+                }
+            }
+            Plan::Apply { key, changes, seen } => self.apply(key, changes, seen).await,
+        }
+    }
+
+    async fn apply(
+        self: &Arc<Self>,
+        key: RecordKey,
+        changes: Changes,
+        seen: Option<Seen>,
+    ) -> Result<Outcome, Error> {
+        let staged = !changes.is_empty();
+        // Kept only where this request may still read, or try again.
+        let copy = if staged {
+            changes.clone()
+        } else {
+            Changes::default()
+        };
+        let applied = self.area.store.apply(Apply { key, changes, seen }).await;
+        match applied {
+            Ok(Applied::Saved(_)) => {
+                self.state().saved(&key, &copy);
+                Ok(if staged {
+                    Outcome::Committed
+                } else {
+                    Outcome::Nothing
+                })
+            }
+            Ok(outcome) => {
+                let error = self.refused(&key, outcome);
+                // A touch that comes too late changes nothing for a response that wrote nothing.
+                if staged {
+                    Err(error)
+                } else {
+                    Ok(Outcome::Nothing)
+                }
+            }
+            Err(error) if staged => {
+                self.state().restage(copy);
+                Err(error.into())
+            }
+            Err(error) => {
+                tracing::warn!(target: "sessile", %error, "activity could not be written down");
+                Ok(Outcome::Nothing)
+            }
+        }
+    }
+
+    /// What it means that a change was not made; the state follows.
+    fn refused(&self, key: &RecordKey, outcome: Applied) -> Error {
+        let died = |end: End| {
+            let mut state = self.state();
+            if state.live().is_some_and(|live| live.key == *key) {
+                state.died(end);
+            }
+        };
+        match outcome {
+            Applied::Moved => {
+                died(End::new(EndReason::Regenerated, self.area.store.now()));
+                Error::new(ErrorKind::SessionMoved)
+            }
+            Applied::Ended(end) => {
+                let error = Error::ended(&end);
+                died(end);
+                error
+            }
+            Applied::TooLarge => Error::new(ErrorKind::TooLarge),
+            Applied::NotAnInteger => {
+                Error::new(ErrorKind::InvalidValue).with_detail("increment met no integer")
+            }
+            Applied::Conflict | Applied::Saved(_) => {
+                Error::new(ErrorKind::Contended).with_retry_after(Duration::from_secs(1))
+            }
+        }
+    }
+
+    /// Makes a session and makes it this request's. If no cookie can go out for it any more, it is ended again.
+    pub(super) async fn create(self: &Arc<Self>, new: NewSession) -> Result<Record, Error> {
+        let fresh = Fresh::draw()?;
+        let bucket = match &new.user {
+            Some(user) => self.area.store.bucket(user),
+            None => fresh.bucket(),
+        };
+        let id = fresh.id(bucket);
+        let key = id.key(Kind::User);
+        let record = self.area.new_record(&fresh, &new, self.seen());
+        let limit = new
+            .user
+            .as_ref()
+            .and_then(|user| self.area.config.limit(user));
+        let create = Create {
+            key,
+            record: record.clone(),
+            began_at: self.began_at,
+            limit,
+        };
+        let ended = self.area.created(self.area.store.create(create).await?)?;
+        event::created(&record);
+        self.area
+            .tell_ended(&ended, EndReason::Limit, record.address());
+        let adopted = self.state().adopt(id, key, record.clone());
+        match adopted {
+            Ok(()) => Ok(record),
+            Err(()) => {
+                self.area.end_unsent(key).await;
+                Err(Error::new(ErrorKind::ResponseSent))
+            }
+        }
+    }
+
+    /// The response's own commit: its session, if it makes one, goes out with the response that waits for it.
+    pub(crate) async fn commit_for_response(self: Arc<Self>, failed: bool) -> Result<(), Error> {
+        if failed {
+            self.state().staged = Changes::default();
+        }
+        self.commit(true).await.map(|_| ())
+    }
+}
+
+impl crate::layer::Area {
+    pub(super) fn new_record(&self, fresh: &Fresh, new: &NewSession, seen: Seen) -> Record {
+        let timeouts = self.config.timeouts(new.persistent);
+        let now = self.store.now();
+        Record::new(&NewRecord {
+            handle: fresh.handle(),
+            user: new.user.clone(),
+            created_at: now,
+            signed_in_at: new.user.as_ref().map(|_| now),
+            absolute_end: now + timeouts.absolute,
+            idle_timeout: timeouts.idle,
+            touch_threshold: self.config.touch_threshold(timeouts.idle),
+            persistent: new.persistent,
+            // Its first request is this one, and it was seen when it was made: slow handlers do not cost it idle time.
+            seen: Seen { at: now, ..seen },
+            values: new.values.clone(),
+        })
+    }
+
+    /// A record without values, for a session that is made outside of any request.
+    pub(crate) fn new_users_record(&self, fresh: &Fresh, user: UserId, seen: Seen) -> Record {
+        let new = NewSession {
+            user: Some(user),
+            persistent: false,
+            values: Vec::new(),
+        };
+        self.new_record(fresh, &new, seen)
+    }
+
+    /// Which sessions a creation ended, or why there is none.
+    pub(crate) fn created(
+        &self,
+        created: Created,
+    ) -> Result<Vec<crate::store::EndedSession>, Error> {
+        match created {
+            Created::Created(ended) => Ok(ended),
+            Created::AtLimit => Err(Error::new(ErrorKind::TooManySessions)),
+            Created::Refused(reason) => Err(Error::ended(&End::new(reason, self.store.now()))),
+            Created::TooLarge => Err(Error::new(ErrorKind::TooLarge)),
+            Created::Exists => Err(Error::new(ErrorKind::StoreUnavailable)
+                .with_detail("the store has a session under a digest just drawn")),
+        }
+    }
+}
+
+/// One read-modify-write of one value, until it holds.
+pub(super) async fn update<T, F>(
+    context: &Arc<Context>,
+    name: DataName,
+    mut edit: F,
+) -> Result<T, Error>
+where
+    F: FnMut(Option<&[u8]>) -> Result<(Vec<u8>, T), Error>,
+{
+    let began = Instant::now();
+    let _turn = context.turn.lock().await;
+    loop {
+        let (base, staged) = base(context, &name);
+        let (json, value) = edit(base.as_deref())?;
+        let guard = match staged {
+            true => Guard::Any,
+            false => Guard::Unchanged(base.map(Into::into)),
+        };
+        let change = Changes::guarded(name.clone(), guard, Op::Set(json));
+        match write_now(context, change).await? {
+            Written::Saved(_) => return Ok(value),
+            Written::Conflict if began.elapsed() < UPDATE_BOUND => reload(context).await?,
+            Written::Conflict => {
+                return Err(
+                    Error::new(ErrorKind::Contended).with_retry_after(Duration::from_secs(1))
+                );
+            }
+        }
+    }
+}
+
+/// Adds to an integer, in the store.
+pub(super) async fn increment(
+    context: &Arc<Context>,
+    name: DataName,
+    by: i64,
+) -> Result<i64, Error> {
+    let _turn = context.turn.lock().await;
+    let (base, staged) = base(context, &name);
+    let has_session = context.state().live().is_some();
+    if has_session && !staged {
+        return match write_now(context, Changes::one(name, Op::Add(by))).await? {
+            Written::Saved(Some(sum)) => Ok(sum),
+            Written::Saved(None) | Written::Conflict => {
+                Err(Error::new(ErrorKind::StoreUnavailable)
+                    .with_detail("the store added without saying what it came to"))
+            }
+        };
+    }
+    // What is staged, or will be a new session's, is nobody else's yet: it is added to here.
+    let sum = base
+        .map_or(Ok(0), |json| serde_json::from_slice::<i64>(&json))
+        .ok()
+        .and_then(|value| value.checked_add(by))
+        .ok_or_else(|| {
+            Error::new(ErrorKind::InvalidValue).with_detail("increment met no integer")
+        })?;
+    let set = Changes::one(name, Op::Set(sum.to_string().into_bytes()));
+    write_now(context, set).await.map(|_| sum)
+}
+
+/// The value as this request sees it, and whether it sees what it staged itself.
+fn base(context: &Context, name: &str) -> (Option<Vec<u8>>, bool) {
+    let state = context.state();
+    let staged = state.staged.get(name).is_some() || state.staged.clears(name);
+    let base = match state.view(name) {
+        View::Staged(json) => Some(json),
+        View::Stored(record) => record.value(name).map(<[u8]>::to_vec),
+        View::Absent => None,
+    };
+    (base, staged)
+}
+
+enum Written {
+    Saved(Option<i64>),
+    Conflict,
+}
+
+/// Stores one change at once, in a session that is made if there is none. It happens also if the caller goes away.
+async fn write_now(context: &Arc<Context>, changes: Changes) -> Result<Written, Error> {
+    let context = Arc::clone(context);
+    Finish::new(async move {
+        let live = {
+            let state = context.state();
+            match &state.identity {
+                Identity::Live(live) => Some(live.key),
+                Identity::Dead(dead) if dead.moved => {
+                    return Err(Error::new(ErrorKind::SessionMoved));
+                }
+                Identity::Dead(_) | Identity::Stranger => {
+                    if state.phase != Phase::Open {
+                        return Err(Error::new(ErrorKind::ResponseSent));
+                    }
+                    None
+                }
+            }
+        };
+        let outcome = match live {
+            Some(key) => {
+                let apply = Apply {
+                    key,
+                    changes: changes.clone(),
+                    seen: None,
+                };
+                match context.area.store.apply(apply).await? {
+                    Applied::Saved(sum) => {
+                        context.state().saved(&key, &changes);
+                        Written::Saved(sum)
+                    }
+                    Applied::Conflict => return Ok(Written::Conflict),
+                    outcome => return Err(context.refused(&key, outcome)),
+                }
+            }
+            None => {
+                let values = changes.each.iter().filter_map(|change| match &change.op {
+                    Op::Set(json) => Some((change.name.clone(), json.clone())),
+                    Op::Remove | Op::Add(_) => None,
+                });
+                let new = NewSession {
+                    user: None,
+                    persistent: false,
+                    values: values.collect(),
+                };
+                context.create(new).await?;
+                Written::Saved(None)
+            }
+        };
+        // It is stored: what was staged for it is done, and a clear that was staged before must spare it.
+        let mut state = context.state();
+        for change in &changes.each {
+            state.staged.forget(&change.name);
+            if let Some(clear) = &mut state.staged.clear {
+                clear.keep.push(change.name.clone());
+            }
+        }
+        Ok(outcome)
+    })
+    .await
+}
+
+/// Reads the session again: another request was faster.
+async fn reload(context: &Arc<Context>) -> Result<(), Error> {
+    let Some(key) = context.state().live().map(|live| live.key) else {
+        return Ok(());
+    };
+    let end = match context.area.store.load(key).await? {
+        Some(Entry::Live(record)) => {
+            if let Identity::Live(live) = &mut context.state().identity
+                && live.key == key
+            {
+                live.record = record;
+            }
+            return Ok(());
+        }
+        Some(Entry::Ended(tombstone)) => tombstone.end,
+        None => End::new(EndReason::StoreLost, context.area.store.now()),
+    };
+    Err(match end.reason {
+        EndReason::Regenerated => context.refused(&key, Applied::Moved),
+        _ => context.refused(&key, Applied::Ended(end)),
+    })
+}

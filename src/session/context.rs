@@ -1,0 +1,254 @@
+//! What one request carries: who it says it is, and what has become of that.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use http::{Extensions, HeaderMap, HeaderValue, header};
+use tokio::sync::OnceCell;
+use tower_cookies::Cookies;
+
+use super::state::{Dead, Identity, Live, Phase, SUPERSEDED_GRACE, State};
+use crate::address::{client_address, same_network};
+use crate::cookie::Presented;
+use crate::error::Error;
+use crate::id::{Kind, RecordKey, SessionId};
+use crate::layer::Area;
+use crate::record::{EndReason, Entry, Record, Seen, cut};
+use crate::store::{EndScope, EndSessions};
+
+/// A change of agent or network is written down at once, but not more often than this.
+const MOVED_TOUCH: Duration = Duration::from_secs(10);
+
+/// Put into a request's extensions outside of the layer: this request is no activity, and extends nothing. For polls
+/// and other requests that nobody made by hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Passive;
+
+/// The extension by which extractors find the context of the innermost layer.
+#[derive(Debug, Clone)]
+pub(crate) struct Current(pub(crate) Arc<Context>);
+
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) area: Arc<Area>,
+    /// That of the layer around this one, if there are two.
+    pub(crate) outer: Option<Arc<Self>>,
+    /// The application's jar, if its `CookieManagerLayer` is outside of ours.
+    pub(crate) jar: Option<Cookies>,
+    /// When the request began, by the store's clock.
+    pub(crate) began_at: SystemTime,
+    presented: Presented,
+    address: Option<IpAddr>,
+    agent: Option<HeaderValue>,
+    passive: bool,
+    loaded: OnceCell<()>,
+    /// Operations that change who this is, or that read and then write, take turns within a request.
+    pub(crate) turn: tokio::sync::Mutex<()>,
+    /// Held for a few instructions, never across an await, a user's closure or serde.
+    state: Mutex<State>,
+}
+
+impl Context {
+    pub(crate) fn new(area: &Arc<Area>, headers: &HeaderMap, extensions: &Extensions) -> Self {
+        let config = &area.config;
+        Self {
+            outer: extensions
+                .get::<Current>()
+                .map(|current| Arc::clone(&current.0)),
+            jar: extensions.get::<Cookies>().cloned(),
+            began_at: area.store.now(),
+            presented: Presented::scan(headers, &config.cookie.name),
+            address: client_address(extensions, headers, &config.trusted_proxies),
+            agent: headers.get(header::USER_AGENT).cloned(),
+            passive: extensions.get::<Passive>().is_some()
+                || headers
+                    .get("sec-purpose")
+                    .is_some_and(|purpose| purpose.as_bytes().starts_with(b"prefetch"))
+                || config
+                    .passive_header
+                    .as_ref()
+                    .is_some_and(|name| headers.contains_key(name)),
+            loaded: OnceCell::new(),
+            turn: tokio::sync::Mutex::new(()),
+            state: Mutex::new(State::default()),
+            area: Arc::clone(area),
+        }
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing panics under it; if something did, the state is still one of its own.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the session was read: whether the response depends on the cookie.
+    pub(crate) fn was_read(&self) -> bool {
+        self.loaded.initialized()
+    }
+
+    /// Reads the session, once; all who ask share the answer. A failure is not kept.
+    pub(crate) async fn load(&self) -> Result<(), Error> {
+        self.loaded.get_or_try_init(|| self.read()).await.copied()
+    }
+
+    async fn read(&self) -> Result<(), Error> {
+        let mut ids = self.presented.iter();
+        let (Some(first), second) = (ids.next(), ids.next()) else {
+            return Ok(());
+        };
+        let identity = if second.is_none() {
+            let key = first.key(Kind::User);
+            let entry = self.area.store.load(key).await?;
+            self.identify([(first, key, entry)])
+        } else {
+            let ids: Vec<SessionId> = self.presented.iter().collect();
+            let keys: Vec<RecordKey> = ids.iter().map(|id| id.key(Kind::User)).collect();
+            let entries = self.area.store.load_each(&keys).await?;
+            self.identify(
+                ids.into_iter()
+                    .zip(keys)
+                    .zip(entries)
+                    .map(|((id, key), entry)| (id, key, entry)),
+            )
+        };
+        self.state().identity = identity;
+        Ok(())
+    }
+
+    /// Of twin cookies, the one that opens a session wins, wherever it stands; else one that can say why it does not.
+    fn identify(
+        &self,
+        found: impl IntoIterator<Item = (SessionId, RecordKey, Option<Entry>)>,
+    ) -> Identity {
+        let mut identity = Identity::Stranger;
+        for (id, key, entry) in found {
+            match entry {
+                Some(Entry::Live(record)) => {
+                    let due = self.is_touch_due(&record).then(|| self.seen());
+                    return Identity::Live(Box::new(Live {
+                        id,
+                        key,
+                        record,
+                        due,
+                    }));
+                }
+                Some(Entry::Ended(tombstone)) => {
+                    if let Identity::Stranger = identity {
+                        let age = self
+                            .began_at
+                            .duration_since(tombstone.end.at)
+                            .unwrap_or_default();
+                        let moved = tombstone.end.reason == EndReason::Regenerated
+                            && age < SUPERSEDED_GRACE;
+                        identity = Identity::Dead(Dead {
+                            end: tombstone.end,
+                            moved,
+                        });
+                    }
+                }
+                None => self.area.refusals.add(self.began_at),
+            }
+        }
+        identity
+    }
+
+    fn is_touch_due(&self, record: &Record) -> bool {
+        if self.passive {
+            return false;
+        }
+        let Ok(age) = self.began_at.duration_since(record.seen_at()) else {
+            return false;
+        };
+        age >= record
+            .touch_threshold()
+            .min(self.area.config.touch_threshold(record.idle_timeout()))
+            || (age >= MOVED_TOUCH && self.is_elsewhere(record))
+    }
+
+    /// Whether agent or network differ from the stored ones. What is not known does not differ.
+    fn is_elsewhere(&self, record: &Record) -> bool {
+        let agent = self
+            .agent()
+            .is_some_and(|agent| record.user_agent() != Some(&*agent));
+        agent
+            || self
+                .address
+                .is_some_and(|address| match record.address().map(str::parse) {
+                    Some(Ok(stored)) => !same_network(stored, address),
+                    Some(Err(_)) | None => true,
+                })
+    }
+
+    /// The user agent as records have it: text, cut.
+    fn agent(&self) -> Option<Cow<'_, str>> {
+        let agent = match String::from_utf8_lossy(self.agent.as_ref()?.as_bytes()) {
+            Cow::Borrowed(text) => Cow::Borrowed(cut(text, Seen::MAX_AGENT_BYTES)),
+            Cow::Owned(text) => Cow::Owned(cut(&text, Seen::MAX_AGENT_BYTES).to_owned()),
+        };
+        (!agent.is_empty()).then_some(agent)
+    }
+
+    /// What a touch by this request writes.
+    pub(crate) fn seen(&self) -> Seen {
+        Seen {
+            at: self.began_at,
+            address: self.address.map(|address| address.to_string().into()),
+            agent: self.agent().map(Into::into),
+        }
+    }
+
+    /// The response is made: from now on nothing is staged and no cookie is set.
+    pub(crate) fn close(&self) {
+        let mut state = self.state();
+        state.phase = Phase::Closed;
+        state.unsent = None;
+    }
+
+    /// The request died. A session whose cookie nobody will ever see is ended; one that is still being made will find
+    /// the phase changed, and end itself.
+    pub(crate) fn abandon(&self) {
+        let unsent = {
+            let mut state = self.state();
+            match state.phase {
+                Phase::Open | Phase::Committing => {}
+                Phase::Closed | Phase::Abandoned => return,
+            }
+            state.phase = Phase::Abandoned;
+            state.unsent.take()
+        };
+        let Some(unsent) = unsent else { return };
+        let area = Arc::clone(&self.area);
+        let end = async move {
+            area.end_unsent(unsent.key).await;
+        };
+        match tokio::runtime::Handle::try_current()
+            .ok()
+            .or(unsent.runtime)
+        {
+            Some(runtime) => drop(runtime.spawn(end)),
+            None => {
+                tracing::warn!(target: "sessile", "a session whose cookie was never sent could not be ended: no runtime")
+            }
+        }
+    }
+}
+
+impl Area {
+    /// Ends a session that nobody holds.
+    pub(crate) async fn end_unsent(&self, key: RecordKey) {
+        let end = EndSessions {
+            scope: EndScope::One(key, None),
+            reason: EndReason::LoggedOut,
+            note: None,
+        };
+        match self.store.end(end).await {
+            Ok(ended) => self.tell_ended(&ended.sessions, EndReason::LoggedOut, None),
+            Err(error) => tracing::warn!(
+                target: "sessile",
+                %error,
+                "a session whose cookie was never sent could not be ended; it ends by its idle timeout"
+            ),
+        }
+    }
+}

@@ -1,0 +1,355 @@
+//! Signing in, and the other ways to a new id.
+//!
+//! A login never moves privilege into an existing id. It makes a session under a new one and ends the old: in one step
+//! where both are the same user's, else in two, and then only the second makes it so. What crosses is what the login
+//! names, as last stored.
+
+use std::future::IntoFuture;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll};
+
+use serde::Serialize;
+
+use super::Session;
+use super::commit::NewSession;
+use super::context::Context;
+use super::finish::Finish;
+use super::state::{Identity, Live, Phase};
+use crate::error::{Error, ErrorKind};
+use crate::event;
+use crate::id::{Fresh, UserId};
+use crate::key::{DataName, Key};
+use crate::record::{Changes, End, EndReason, Op, Record};
+use crate::store::{Apply, EndScope, EndSessions, Renewal, Replace, Replaced, SignIn};
+use crate::user::UserSession;
+
+/// A login that is being put together; awaiting it signs in.
+///
+/// Nothing crosses from before, neither stored nor staged, but what [`keep`](Self::keep) names.
+#[derive(Debug)]
+#[must_use = "a login does nothing until it is awaited"]
+pub struct Login<'a> {
+    session: &'a Session,
+    user: UserId,
+    keep: Vec<DataName>,
+    with: Vec<(DataName, Vec<u8>)>,
+    persistent: bool,
+    failed: Option<Error>,
+}
+
+impl<'a> Login<'a> {
+    pub(super) const fn new(session: &'a Session, user: UserId) -> Self {
+        Self {
+            session,
+            user,
+            keep: Vec::new(),
+            with: Vec::new(),
+            persistent: false,
+            failed: None,
+        }
+    }
+
+    /// Takes this value along from the session before, as last stored or as staged by this request.
+    pub fn keep<T>(mut self, key: Key<T>) -> Self {
+        self.keep.push(key.into_name());
+        self
+    }
+
+    /// Puts a value into the new session, in the same step.
+    pub fn with<T: std::borrow::Borrow<V>, V: Serialize + ?Sized>(
+        mut self,
+        key: Key<T>,
+        value: &V,
+    ) -> Self {
+        match super::encode(value) {
+            Ok(json) => self.with.push((key.into_name(), json)),
+            Err(error) => self.failed = Some(error),
+        }
+        self
+    }
+
+    /// Keeps the cookie beyond the browser's session, under the layer's
+    /// [`remember_timeouts`](crate::SessionLayerBuilder::remember_timeouts).
+    pub fn remember(mut self) -> Self {
+        self.persistent = true;
+        self
+    }
+}
+
+impl IntoFuture for Login<'_> {
+    type Output = Result<UserSession, Error>;
+    type IntoFuture = LoginFuture;
+
+    fn into_future(self) -> LoginFuture {
+        let session = self.session.clone();
+        let Self {
+            user,
+            keep,
+            with,
+            persistent,
+            failed,
+            ..
+        } = self;
+        LoginFuture(Finish::new(async move {
+            if let Some(error) = failed {
+                return Err(error);
+            }
+            let new = NewSession {
+                user: Some(user.clone()),
+                persistent,
+                values: with,
+            };
+            session.context.sign_in(user.clone(), keep, new).await?;
+            Ok(UserSession::new(session, user))
+        }))
+    }
+}
+
+/// The future of a [`Login`].
+///
+/// # Cancel safety
+/// Dropped before its first poll it has done nothing; dropped later it is carried through in the background, and if
+/// the request dies with it, the session that nobody got the cookie of is ended.
+#[must_use = "futures do nothing until they are polled"]
+pub struct LoginFuture(Finish<Result<UserSession, Error>>);
+
+impl Future for LoginFuture {
+    type Output = Result<UserSession, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(cx)
+    }
+}
+
+impl std::fmt::Debug for LoginFuture {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LoginFuture").finish_non_exhaustive()
+    }
+}
+
+impl Context {
+    async fn sign_in(
+        self: &Arc<Self>,
+        user: UserId,
+        keep: Vec<DataName>,
+        mut new: NewSession,
+    ) -> Result<(), Error> {
+        if !user.is_valid() {
+            return Err(Error::new(ErrorKind::InvalidUser));
+        }
+        let _turn = self.turn.lock().await;
+        self.must_be_open()?;
+        let (before, keep) = self.crossing(&keep, &mut new.values);
+        let Some(live) = before else {
+            return self.create(new).await.map(|_| self.forget_staged());
+        };
+        if live.record.user() == Some(user.as_str())
+            && self.sign_in_again(&live, &keep, &new).await?
+        {
+            self.forget_staged();
+            return Ok(());
+        }
+        self.sign_in_from(&live, &keep, new).await?;
+        self.forget_staged();
+        Ok(())
+    }
+
+    /// What this request was before, and which of the kept names must still come from there: what it staged itself
+    /// goes over the stored, and what the login brings goes over both.
+    fn crossing(
+        &self,
+        keep: &[DataName],
+        values: &mut Vec<(DataName, Vec<u8>)>,
+    ) -> (Option<Live>, Vec<DataName>) {
+        let state = self.state();
+        let mut stored = Vec::new();
+        for name in keep {
+            if values.iter().any(|(given, _)| given == name) {
+                continue;
+            }
+            match state.staged.get(name).map(|change| &change.op) {
+                Some(Op::Set(json)) => values.push((name.clone(), json.clone())),
+                Some(Op::Remove | Op::Add(_)) => {}
+                None if state.staged.clears(name) => {}
+                None => stored.push(name.clone()),
+            }
+        }
+        (state.live().cloned(), stored)
+    }
+
+    /// From a session of the same user: one step. `false` where that session ended meanwhile.
+    async fn sign_in_again(
+        self: &Arc<Self>,
+        live: &Live,
+        keep: &[DataName],
+        new: &NewSession,
+    ) -> Result<bool, Error> {
+        let fresh = Fresh::draw()?;
+        let record = self.area.new_record(&fresh, new, self.seen());
+        let user = UserId::from(record.user().unwrap_or_default());
+        let renewal = Renewal::SignIn(Box::new(SignIn {
+            record,
+            keep: keep.to_vec(),
+            began_at: self.began_at,
+            limit: self.area.config.limit(&user),
+        }));
+        match self.renew(live, &fresh, renewal).await? {
+            Renewed::Done(record) => {
+                event::ended(
+                    live.record.handle(),
+                    Some(&user),
+                    EndReason::Regenerated,
+                    live.record.address(),
+                );
+                event::created(&record);
+                Ok(true)
+            }
+            Renewed::Moved | Renewed::Ended(_) => Ok(false),
+        }
+    }
+
+    /// From somebody else's session, a stranger's mostly: first the new one, then the end of the old one, with which
+    /// it is done. If that end fails, the new session is ended.
+    async fn sign_in_from(
+        self: &Arc<Self>,
+        live: &Live,
+        keep: &[DataName],
+        mut new: NewSession,
+    ) -> Result<(), Error> {
+        for name in keep {
+            if let Some(json) = live.record.value(name) {
+                new.values.push((name.clone(), json.to_vec()));
+            }
+        }
+        self.create(new).await?;
+        let created = self.state().live().map(|live| live.key);
+        let end = EndSessions {
+            scope: EndScope::One(live.key, None),
+            reason: EndReason::Regenerated,
+            note: None,
+        };
+        let ended = match self.area.store.end(end).await {
+            Ok(ended) => ended,
+            Err(error) => {
+                self.take_back().await;
+                return Err(error.into());
+            }
+        };
+        let (Some(key), Some(last)) = (created, ended.last) else {
+            return Ok(());
+        };
+        event::ended(
+            last.handle(),
+            last.user().map(UserId::from).as_ref(),
+            EndReason::Regenerated,
+            last.address(),
+        );
+        let changes = difference(keep, &live.record, &last);
+        if changes.is_empty() {
+            return Ok(());
+        }
+        match self
+            .area
+            .store
+            .apply(Apply {
+                key,
+                changes: changes.clone(),
+                seen: None,
+            })
+            .await
+        {
+            Ok(_) => {
+                self.state().saved(&key, &changes);
+                Ok(())
+            }
+            Err(error) => {
+                self.take_back().await;
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Ends the session that was just made, and is nobody's again.
+    async fn take_back(&self) {
+        let unsent = {
+            let mut state = self.state();
+            state.identity = Identity::Stranger;
+            state.cookie = super::state::Outgoing::Nothing;
+            state.unsent.take()
+        };
+        if let Some(unsent) = unsent {
+            self.area.end_unsent(unsent.key).await;
+        }
+    }
+
+    /// Gives the live session a new id, and makes that this request's.
+    pub(super) async fn renew(
+        self: &Arc<Self>,
+        live: &Live,
+        fresh: &Fresh,
+        renewal: Renewal,
+    ) -> Result<Renewed, Error> {
+        let id = fresh.id(live.key.bucket);
+        let key = id.key(live.key.kind);
+        let replace = Replace {
+            key: live.key,
+            successor: key.digest,
+            renewal,
+            seen: self.seen(),
+        };
+        match self.area.store.replace(replace).await? {
+            Replaced::Replaced { record, ended } => {
+                self.area
+                    .tell_ended(&ended, EndReason::Limit, record.address());
+                let adopted = self.state().adopt(id, key, record.clone());
+                match adopted {
+                    Ok(()) => Ok(Renewed::Done(record)),
+                    Err(()) => {
+                        self.area.end_unsent(key).await;
+                        Err(Error::new(ErrorKind::ResponseSent))
+                    }
+                }
+            }
+            Replaced::Moved => Ok(Renewed::Moved),
+            Replaced::Ended(end) => Ok(Renewed::Ended(end)),
+            Replaced::Refused(reason) => {
+                Err(Error::ended(&End::new(reason, self.area.store.now())))
+            }
+            Replaced::TooLarge => Err(Error::new(ErrorKind::TooLarge)),
+        }
+    }
+
+    pub(super) fn must_be_open(&self) -> Result<(), Error> {
+        match self.state().phase {
+            Phase::Open => Ok(()),
+            Phase::Committing | Phase::Closed | Phase::Abandoned => {
+                Err(Error::new(ErrorKind::ResponseSent))
+            }
+        }
+    }
+
+    fn forget_staged(&self) {
+        self.state().staged = Changes::default();
+    }
+}
+
+/// What came of a renewal.
+pub(super) enum Renewed {
+    Done(Record),
+    Moved,
+    Ended(End),
+}
+
+/// What the kept values became after they were read.
+fn difference(keep: &[DataName], read: &Record, last: &Record) -> Changes {
+    let mut changes = Changes::default();
+    for name in keep {
+        match (read.value(name), last.value(name)) {
+            (before, now) if before == now => {}
+            (_, Some(json)) => changes.put(name.clone(), Op::Set(json.to_vec())),
+            (_, None) => changes.put(name.clone(), Op::Remove),
+        }
+    }
+    changes
+}

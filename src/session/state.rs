@@ -1,0 +1,245 @@
+//! What a request knows and wants of its session. Pure: no store, no clock, no async.
+//!
+//! ```text
+//!           load             login, first write
+//! (unread) ──────► Stranger ────────────────────► Live ◄─┐
+//!                  Dead ────────────────────────► │ │    │ login, regenerate
+//!                                                 │ └────┘
+//!                  Stranger ◄──────── logout ─────┘
+//!
+//!       handler answered         response made
+//! Open ──────────────────► Committing ──────► Closed
+//!   └──── future dropped ──────┴────────────► Abandoned
+//! ```
+//!
+//! Staged changes belong to whatever identity there is when the response commits. A login takes out of them what it
+//! keeps and drops the rest.
+
+use std::time::Duration;
+
+use tokio::runtime;
+
+use crate::id::{RecordKey, SessionId};
+use crate::key::DataName;
+use crate::record::{Changes, End, EndReason, Op, Record, Seen};
+
+/// For so long after an id was superseded, a request that still carries it creates nothing: the response with the new
+/// one is on its way.
+pub(crate) const SUPERSEDED_GRACE: Duration = Duration::from_secs(30);
+
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    pub(crate) identity: Identity,
+    pub(crate) staged: Changes,
+    pub(crate) cookie: Outgoing,
+    pub(crate) phase: Phase,
+    /// The session that was made or renewed here and whose cookie nobody has seen yet.
+    pub(crate) unsent: Option<Unsent>,
+}
+
+/// Whose request this is.
+#[derive(Debug, Default)]
+pub(crate) enum Identity {
+    /// Nobody's that is known.
+    #[default]
+    Stranger,
+    /// A session's.
+    Live(Box<Live>),
+    /// Of one that is over.
+    Dead(Dead),
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Live {
+    pub(crate) id: SessionId,
+    pub(crate) key: RecordKey,
+    pub(crate) record: Record,
+    /// A touch is due, with this.
+    pub(crate) due: Option<Seen>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Dead {
+    pub(crate) end: End,
+    /// Superseded so recently that the winner's cookie may be on its way.
+    pub(crate) moved: bool,
+}
+
+/// What the response says about the cookie.
+#[derive(Debug, Default)]
+pub(crate) enum Outgoing {
+    #[default]
+    Nothing,
+    /// The id of the live session.
+    Set,
+    Remove,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// The handler runs.
+    #[default]
+    Open,
+    /// The handler has answered: nothing is staged any more, and what was is being stored.
+    Committing,
+    /// The response is made: no cookie goes out any more.
+    Closed,
+    /// The request died before its response was made.
+    Abandoned,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Unsent {
+    pub(crate) key: RecordKey,
+    /// Where to end it, should the request die outside of any runtime.
+    pub(crate) runtime: Option<runtime::Handle>,
+}
+
+/// What is to be done with what was staged.
+#[derive(Debug)]
+pub(crate) enum Plan {
+    Nothing,
+    /// Change the live session.
+    Apply {
+        key: RecordKey,
+        changes: Changes,
+        seen: Option<Seen>,
+    },
+    /// Make a stranger's session with these values.
+    Create(Vec<(DataName, Vec<u8>)>),
+    /// The id was superseded a moment ago: nothing may be made under it.
+    Moved,
+}
+
+/// A value as this request sees it.
+pub(crate) enum View {
+    Staged(Vec<u8>),
+    Stored(Record),
+    Absent,
+}
+
+impl State {
+    pub(crate) fn live(&self) -> Option<&Live> {
+        match &self.identity {
+            Identity::Live(live) => Some(live),
+            Identity::Stranger | Identity::Dead(_) => None,
+        }
+    }
+
+    /// What was staged, else what is stored.
+    pub(crate) fn view(&self, name: &str) -> View {
+        if let Some(change) = self.staged.get(name) {
+            return match &change.op {
+                Op::Set(json) => View::Staged(json.clone()),
+                Op::Remove | Op::Add(_) => View::Absent,
+            };
+        }
+        match self.live() {
+            Some(live) if !self.staged.clears(name) => View::Stored(live.record.clone()),
+            Some(_) | None => View::Absent,
+        }
+    }
+
+    /// Takes out what was staged, as what to do. `touch`: whether to write activity down, too.
+    pub(crate) fn plan(&mut self, touch: bool) -> Plan {
+        match &mut self.identity {
+            Identity::Live(live) => {
+                let seen = if touch { live.due.take() } else { None };
+                if self.staged.is_empty() && seen.is_none() {
+                    return Plan::Nothing;
+                }
+                Plan::Apply {
+                    key: live.key,
+                    changes: std::mem::take(&mut self.staged),
+                    seen,
+                }
+            }
+            Identity::Dead(dead) if dead.moved => {
+                if std::mem::take(&mut self.staged).is_empty() {
+                    Plan::Nothing
+                } else {
+                    Plan::Moved
+                }
+            }
+            Identity::Dead(_) | Identity::Stranger => {
+                let staged = std::mem::take(&mut self.staged);
+                // Removing from nothing is nothing.
+                if !staged.writes() {
+                    return Plan::Nothing;
+                }
+                let values = staged
+                    .each
+                    .into_iter()
+                    .filter_map(|change| match change.op {
+                        Op::Set(json) => Some((change.name, json)),
+                        Op::Remove | Op::Add(_) => None,
+                    });
+                Plan::Create(values.collect())
+            }
+        }
+    }
+
+    /// The changes are stored: what this request reads from now on has them.
+    pub(crate) fn saved(&mut self, key: &RecordKey, changes: &Changes) {
+        if let Identity::Live(live) = &mut self.identity
+            && live.key == *key
+            && let Ok(record) = live.record.changed(&unguarded(changes), None)
+        {
+            live.record = record;
+        }
+    }
+
+    /// The store failed: what was staged is staged again, but for what was staged anew meanwhile.
+    pub(crate) fn restage(&mut self, mut changes: Changes) {
+        if self.staged.clear.is_some() {
+            return;
+        }
+        for newer in self.staged.each.drain(..) {
+            changes.forget(&newer.name);
+            changes.each.push(newer);
+        }
+        self.staged = changes;
+    }
+
+    /// The session is over or superseded, as the store said: its cookie, if it was to go out, does not.
+    pub(crate) fn died(&mut self, end: End) {
+        self.unsent = None;
+        self.cookie = Outgoing::Nothing;
+        let moved = end.reason == EndReason::Regenerated;
+        self.identity = Identity::Dead(Dead { end, moved });
+    }
+
+    /// A new session, or an old one under a new id. `Err` where no cookie can be sent for it any more.
+    pub(crate) fn adopt(
+        &mut self,
+        id: SessionId,
+        key: RecordKey,
+        record: Record,
+    ) -> Result<(), ()> {
+        match self.phase {
+            Phase::Open | Phase::Committing => {}
+            Phase::Closed | Phase::Abandoned => return Err(()),
+        }
+        self.unsent = Some(Unsent {
+            key,
+            runtime: runtime::Handle::try_current().ok(),
+        });
+        self.cookie = Outgoing::Set;
+        self.identity = Identity::Live(Box::new(Live {
+            id,
+            key,
+            record,
+            due: None,
+        }));
+        Ok(())
+    }
+}
+
+/// The same changes without their conditions: those held.
+fn unguarded(changes: &Changes) -> Changes {
+    let mut changes = changes.clone();
+    for change in &mut changes.each {
+        change.guard = crate::record::Guard::Any;
+    }
+    changes
+}

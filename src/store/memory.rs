@@ -1,0 +1,379 @@
+//! Sessions in this process.
+//!
+//! An array of shards, each under its own lock, a session's shard chosen by its bucket. So everything of one user is
+//! under one lock, every operation takes exactly one, and no operation sees half of another. No lock is held while
+//! anything waits. A shard's table is small, so that growing one is a short pause and not a long one.
+
+use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, SystemTime};
+
+use super::command::{
+    Applied, Apply, Create, Created, EndScope, EndSessions, EndedSessions, Renewal, Replace,
+    Replaced,
+};
+use super::shelf::{Class, Shard};
+use super::{SessionStore, StoreError, rules};
+use crate::clock::{Clock, SystemClock, instant, micros};
+use crate::id::{Bucket, Kind, RecordKey, UserId};
+use crate::record::{Entry, Op, Record};
+
+const SHARDS: usize = 1024;
+/// So many entries that are over are dropped with each write: more than a write can add.
+const PURGED_BY_WRITE: usize = 4;
+/// So many at a time by the sweeper, which then lets others have the lock.
+const PURGED_AT_ONCE: usize = 64;
+/// How often the sweeper looks at every shard.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// What a change may add besides its values: heads, and the tombstone that a replaced id leaves.
+const CHANGE_OVERHEAD: usize = 512;
+
+/// Keeps sessions in the memory of this process: for one instance, for tests, and for a first afternoon.
+///
+/// Clones share the same sessions. They are gone when the process is.
+///
+/// - **Bounded** in entries and in bytes. At the bound room is made in this order: strangers' sessions, roughly
+///   those that would be over first; then the tombstones that only tell why something ended; then users' sessions
+///   that are over. Nobody is signed out to make room: when nothing of these is left, a new session is refused with
+///   a [`StoreError`], and requests get 503.
+/// - **Freed.** What is over is dropped a few entries with each write, and by a task that starts with the first
+///   session and ends with the last clone (it needs a tokio runtime with time enabled). Reasons are told until
+///   [`Entry::kept_until`].
+/// - The cost of an operation does not grow with the number of sessions.
+///
+/// ```
+/// use sessile::{MemoryStore, SessionLayer};
+/// let sessions = SessionLayer::new(MemoryStore::new());
+/// ```
+#[derive(Debug, Clone)]
+pub struct MemoryStore {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    shards: Box<[Mutex<Shard>]>,
+    clock: Arc<dyn Clock>,
+    /// The latest `since` that was handed out: [`SessionStore::now`] is never earlier, so that who begins after an
+    /// "end all" is told from who began before, also within one tick of the clock.
+    floor: AtomicU64,
+    entries: AtomicUsize,
+    bytes: AtomicUsize,
+    live: [AtomicIsize; 2],
+    max_entries: usize,
+    max_bytes: usize,
+    /// Where the next eviction starts, so that not one shard pays for all.
+    cursor: AtomicUsize,
+    swept: AtomicBool,
+}
+
+/// Sets up a [`MemoryStore`].
+#[derive(Debug, Clone)]
+#[must_use = "a builder does nothing until build() is called"]
+pub struct MemoryStoreBuilder {
+    max_entries: usize,
+    max_bytes: usize,
+    record_limit: usize,
+    clock: Arc<dyn Clock>,
+}
+
+impl MemoryStore {
+    /// A store with the default bounds.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::builder().build()
+    }
+
+    /// A store with other bounds, or another clock.
+    pub fn builder() -> MemoryStoreBuilder {
+        MemoryStoreBuilder {
+            max_entries: 4_000_000,
+            max_bytes: 2 << 30,
+            record_limit: 64 << 10,
+            clock: Arc::new(SystemClock),
+        }
+    }
+
+    /// How many entries it has: sessions, and what tells why others ended.
+    #[must_use]
+    pub fn entries(&self) -> usize {
+        self.inner.entries.load(Ordering::Relaxed)
+    }
+
+    /// How many bytes they take, in all, to within a few percent.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.inner.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Drops everything that is over, at once. It happens by itself: this is for tests that move the clock.
+    pub fn purge(&self) {
+        for at in 0..SHARDS {
+            while self.inner.purge(at, PURGED_AT_ONCE) {}
+        }
+    }
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl MemoryStoreBuilder {
+    /// At most so many entries: sessions, and for a day those that ended. Default: 4,000,000.
+    pub const fn max_entries(mut self, entries: usize) -> Self {
+        self.max_entries = entries;
+        self
+    }
+
+    /// At most so many bytes in all. Default: 2 GiB, about five million sessions of 200 bytes of data.
+    pub const fn max_bytes(mut self, bytes: usize) -> Self {
+        self.max_bytes = bytes;
+        self
+    }
+
+    /// At most so many bytes a session, all of its values together. Default: 64 KiB: what belongs to a session is
+    /// small, and what is not belongs elsewhere.
+    pub const fn record_limit(mut self, bytes: usize) -> Self {
+        self.record_limit = bytes;
+        self
+    }
+
+    /// Where the time comes from. Default: the operating system.
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// The store.
+    #[must_use]
+    pub fn build(self) -> MemoryStore {
+        let shard = || Mutex::new(Shard::new(self.record_limit));
+        MemoryStore {
+            inner: Arc::new(Inner {
+                shards: std::iter::repeat_with(shard).take(SHARDS).collect(),
+                clock: self.clock,
+                floor: AtomicU64::new(0),
+                entries: AtomicUsize::new(0),
+                bytes: AtomicUsize::new(0),
+                live: [AtomicIsize::new(0), AtomicIsize::new(0)],
+                max_entries: self.max_entries,
+                max_bytes: self.max_bytes,
+                cursor: AtomicUsize::new(0),
+                swept: AtomicBool::new(false),
+            }),
+        }
+    }
+}
+
+impl Inner {
+    fn now(&self) -> SystemTime {
+        self.clock
+            .now()
+            .max(instant(self.floor.load(Ordering::Acquire)))
+    }
+
+    fn lock(&self, at: usize) -> MutexGuard<'_, Shard> {
+        // Poison would mean a panic in the rules; what they had done by then is a whole entry in its place.
+        self.shards[at]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn shard(&self, bucket: Bucket) -> MutexGuard<'_, Shard> {
+        self.lock(usize::from(bucket.get()) % SHARDS)
+    }
+
+    /// Runs one operation on a bucket.
+    fn write<T>(&self, bucket: Bucket, operation: impl FnOnce(&mut Shard, SystemTime) -> T) -> T {
+        let mut shard = self.shard(bucket);
+        // Under the lock: two operations on one bucket see the time in the order in which they happen.
+        let now = self.now();
+        let out = operation(&mut shard, now);
+        shard.purge(now, PURGED_BY_WRITE);
+        self.settle(shard);
+        out
+    }
+
+    /// Brings the totals up to date and lets go of the lock.
+    fn settle(&self, mut shard: MutexGuard<'_, Shard>) {
+        let delta = shard.take_delta();
+        drop(shard);
+        add(&self.entries, delta.entries);
+        add(&self.bytes, delta.bytes);
+        for (total, delta) in self.live.iter().zip(delta.live) {
+            if delta != 0 {
+                total.fetch_add(delta, Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn purge(&self, at: usize, most: usize) -> bool {
+        let mut shard = self.lock(at);
+        let more = shard.purge(self.now(), most);
+        self.settle(shard);
+        more
+    }
+
+    fn has_room(&self, bytes: usize) -> bool {
+        self.entries.load(Ordering::Relaxed) < self.max_entries
+            && self.bytes.load(Ordering::Relaxed).saturating_add(bytes) <= self.max_bytes
+    }
+
+    /// Evicts until `bytes` more fit. Instances of one process that do this at once may overshoot by one each.
+    fn make_room(&self, bytes: usize) -> Result<(), StoreError> {
+        if self.has_room(bytes) {
+            return Ok(());
+        }
+        let now = self.now();
+        for class in [Class::Stranger, Class::Tombstone, Class::User] {
+            for _ in 0..SHARDS {
+                let at = self.cursor.fetch_add(1, Ordering::Relaxed) % SHARDS;
+                loop {
+                    let mut shard = self.lock(at);
+                    let evicted = shard.evict(class, now);
+                    self.settle(shard);
+                    if self.has_room(bytes) {
+                        return Ok(());
+                    }
+                    // One from each shard in turn while entries are the matter: they all have about as many.
+                    if !evicted
+                        || self.bytes.load(Ordering::Relaxed).saturating_add(bytes)
+                            <= self.max_bytes
+                    {
+                        break;
+                    }
+                }
+            }
+        }
+        Err(StoreError::new(format!(
+            "the memory store is full ({} of {} entries, {} of {} bytes), and everything in it is in use",
+            self.entries.load(Ordering::Relaxed),
+            self.max_entries,
+            self.bytes.load(Ordering::Relaxed),
+            self.max_bytes,
+        )))
+    }
+
+    /// Starts the sweeper, once.
+    fn keep_swept(self: &Arc<Self>) {
+        if !self.swept.load(Ordering::Relaxed)
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+            && !self.swept.swap(true, Ordering::Relaxed)
+        {
+            runtime.spawn(sweep(Arc::downgrade(self)));
+        }
+    }
+}
+
+/// Drops what is over, a little at a time, for as long as the store is there.
+async fn sweep(store: Weak<Inner>) {
+    loop {
+        tokio::time::sleep(SWEEP_EVERY).await;
+        for at in 0..SHARDS {
+            loop {
+                let Some(inner) = store.upgrade() else { return };
+                if !inner.purge(at, PURGED_AT_ONCE) {
+                    break;
+                }
+                drop(inner);
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+}
+
+fn add(total: &AtomicUsize, delta: isize) {
+    match delta {
+        0 => {}
+        1.. => {
+            total.fetch_add(delta.unsigned_abs(), Ordering::Relaxed);
+        }
+        _ => {
+            total.fetch_sub(delta.unsigned_abs(), Ordering::Relaxed);
+        }
+    }
+}
+
+impl SessionStore for MemoryStore {
+    fn now(&self) -> SystemTime {
+        self.inner.now()
+    }
+
+    async fn create(&self, create: Create) -> Result<Created, StoreError> {
+        self.inner.keep_swept();
+        self.inner
+            .make_room(create.record.size() + CHANGE_OVERHEAD)?;
+        Ok(self.inner.write(create.key.bucket, |shard, now| {
+            rules::create(shard, now, &create)
+        }))
+    }
+
+    async fn load(&self, key: RecordKey) -> Result<Option<Entry>, StoreError> {
+        let entry = rules::Shelf::get(&*self.inner.shard(key.bucket), &key);
+        Ok(entry.map(|entry| entry.at(self.inner.now())))
+    }
+
+    async fn apply(&self, apply: Apply) -> Result<Applied, StoreError> {
+        let grows: usize = apply
+            .changes
+            .each
+            .iter()
+            .map(|change| match &change.op {
+                Op::Set(json) => change.name.len() + json.len(),
+                Op::Add(_) => change.name.len() + 20,
+                Op::Remove => 0,
+            })
+            .sum();
+        if grows > 0 {
+            self.inner.make_room(grows)?;
+        }
+        Ok(self.inner.write(apply.key.bucket, |shard, now| {
+            rules::apply(shard, now, &apply)
+        }))
+    }
+
+    async fn replace(&self, replace: Replace) -> Result<Replaced, StoreError> {
+        let grows = match &replace.renewal {
+            Renewal::SignIn(sign_in) => sign_in.record.size(),
+            Renewal::SameSession | Renewal::Reauthenticated { .. } => 0,
+        };
+        self.inner.make_room(grows + CHANGE_OVERHEAD)?;
+        Ok(self.inner.write(replace.key.bucket, |shard, now| {
+            rules::replace(shard, now, &replace)
+        }))
+    }
+
+    async fn end(&self, end: EndSessions) -> Result<EndedSessions, StoreError> {
+        let bucket = match &end.scope {
+            EndScope::One(key, _) => key.bucket,
+            EndScope::Handle(user, _) | EndScope::Others(user, _) | EndScope::All(user) => {
+                self.bucket(user)
+            }
+        };
+        Ok(self.inner.write(bucket, |shard, now| {
+            let ended = rules::end(shard, now, bucket, &end);
+            if matches!(end.scope, EndScope::Others(..) | EndScope::All(_)) {
+                // Before the lock is gone, and so before anybody is told.
+                self.inner
+                    .floor
+                    .fetch_max(micros(now) + 1, Ordering::AcqRel);
+            }
+            ended
+        }))
+    }
+
+    async fn list(&self, user: UserId) -> Result<Vec<Record>, StoreError> {
+        let bucket = self.bucket(&user);
+        let shard = self.inner.shard(bucket);
+        Ok(rules::list(&*shard, self.inner.now(), bucket, &user))
+    }
+
+    async fn count(&self, kind: Kind) -> Result<u64, StoreError> {
+        Ok(self.inner.live[kind as usize]
+            .load(Ordering::Relaxed)
+            .try_into()
+            .unwrap_or(0))
+    }
+}

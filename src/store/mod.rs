@@ -1,0 +1,118 @@
+//! Where sessions are kept: the contract, and what carries it out.
+//!
+//! A store knows records, users and time; it knows nothing of cookies, requests or responses. [`SessionStore`] is
+//! the contract, [`rules`] is the same contract as pure code, [`MemoryStore`] keeps it in this process.
+
+mod command;
+mod erased;
+mod error;
+mod memory;
+pub mod rules;
+mod shelf;
+mod wheel;
+
+use std::future::Future;
+use std::time::SystemTime;
+
+pub use command::{
+    Applied, Apply, AtLimit, Create, Created, EndScope, EndSessions, EndedSession, EndedSessions,
+    Limit, Renewal, Replace, Replaced, SignIn,
+};
+pub(crate) use erased::ErasedStore;
+pub use error::StoreError;
+pub use memory::{MemoryStore, MemoryStoreBuilder};
+
+use crate::id::{Bucket, Kind, RecordKey, UserId};
+use crate::record::{Entry, Record};
+
+/// A place that keeps sessions.
+///
+/// Implement it to keep them somewhere new; `store_conformance!` (feature `test-util`) runs one list of cases, one or
+/// more for each rule below, against it. The pure functions in [`rules`] carry out every rule over anything that can
+/// get and put entries, so that an implementation is mostly about where bytes go.
+///
+/// # The rules
+///
+/// 1. **Only `create` creates.** `apply`, `replace` and `end` never bring a record into being, nor back.
+/// 2. **Each operation is atomic** over everything it touches: the record, the other records of the same user, the
+///    user's index and `since`. All of these share one bucket. Another operation on the bucket comes wholly before
+///    or wholly after.
+/// 3. **Ended is ended.** An end leaves a [`Tombstone`](crate::record::Tombstone) in the record's place until
+///    [`Entry::kept_until`]; whoever loads it is told why.
+/// 4. **`create` is idempotent** by digest and handle: sent twice, it made one session. Over a tombstone it is refused.
+/// 5. **`load` never returns a record past its ends** by this store's clock; it returns the end instead
+///    ([`Entry::at`]). Absent and malformed are `Ok(None)`.
+/// 6. **`apply` applies all or nothing**, and only to a record that exists, is not over, and, if it has a user, is in
+///    that user's index. Values that it does not name stay as they are, and so do parts it does not know.
+/// 7. **`seen` only moves forward.**
+/// 8. **`replace` is one step**: at no instant do both ids open the session, nor neither. The old digest gets a
+///    tombstone `regenerated` that names the successor. Sent twice, it is done once.
+/// 9. **The index is the truth**: `list` is exactly the user's sessions that are live now, newest first.
+/// 10. **A limit holds.** `create` counts live sessions only. At the limit it ends the oldest, or refuses and changes
+///     nothing. `replace` does not count the session that it replaces.
+/// 11. **`since`.** Ending all, or others, forbids from then on to create or sign in where the sign-in or its request
+///     began before. Whoever began after the end was acknowledged, by this store's [`now`](Self::now), is let in.
+/// 12. **Ending terminates**, in one step, however many sign in meanwhile.
+/// 13. **Ending what is not there is `Ok`**, and ends nothing: an unknown key, an unknown handle, another user's.
+/// 14. **A record limit.** What would be larger than the store allows is `TooLarge`, and nothing changes.
+/// 15. **Nothing grows for ever**: an entry is dropped after [`Entry::kept_until`], and so are indexes and `since`.
+/// 16. **`Err` means that the store failed**, and nothing else. It is then unknown whether the operation happened.
+///
+/// # Cancel safety
+///
+/// A future that is dropped has happened wholly or not at all. The layer drops none of those that matter: it lets
+/// them finish in the background.
+pub trait SessionStore: Send + Sync + 'static {
+    /// The store's own clock. Every end is judged by it.
+    fn now(&self) -> SystemTime;
+
+    /// Where a user's sessions are kept. The same user has the same bucket on every instance.
+    fn bucket(&self, user: &UserId) -> Bucket {
+        Bucket::of("", user)
+    }
+
+    /// Makes a session.
+    fn create(&self, create: Create) -> impl Future<Output = Result<Created, StoreError>> + Send;
+
+    /// Reads what stands under a key.
+    fn load(
+        &self,
+        key: RecordKey,
+    ) -> impl Future<Output = Result<Option<Entry>, StoreError>> + Send;
+
+    /// Reads what stands under several keys, at most four: twin cookies. A remote store sends one pipeline.
+    fn load_each(
+        &self,
+        keys: &[RecordKey],
+    ) -> impl Future<Output = Result<Vec<Option<Entry>>, StoreError>> + Send {
+        async move {
+            let mut entries = Vec::with_capacity(keys.len());
+            for key in keys {
+                entries.push(self.load(*key).await?);
+            }
+            Ok(entries)
+        }
+    }
+
+    /// Changes values, and what a touch changes, of a live session.
+    fn apply(&self, apply: Apply) -> impl Future<Output = Result<Applied, StoreError>> + Send;
+
+    /// Gives a live session a new id.
+    fn replace(
+        &self,
+        replace: Replace,
+    ) -> impl Future<Output = Result<Replaced, StoreError>> + Send;
+
+    /// Ends one session, or several of a user.
+    fn end(
+        &self,
+        end: EndSessions,
+    ) -> impl Future<Output = Result<EndedSessions, StoreError>> + Send;
+
+    /// A user's live sessions, newest first.
+    fn list(&self, user: UserId) -> impl Future<Output = Result<Vec<Record>, StoreError>> + Send;
+
+    /// How many sessions of a kind are kept that are neither ended nor over, as far as the store knows without
+    /// looking at each: those that are over and not yet dropped may be counted.
+    fn count(&self, kind: Kind) -> impl Future<Output = Result<u64, StoreError>> + Send;
+}

@@ -1,0 +1,421 @@
+//! The contract of [`SessionStore`](super::SessionStore) as pure code.
+//!
+//! Each function is one operation on one bucket, over anything that can get and put entries: a [`Shelf`]. They do no
+//! I/O and take the time as an argument. Whoever holds a bucket for itself, by a lock, a transaction or a single
+//! thread, and runs one of these over it, has kept rules 1 to 14. [`MemoryStore`](super::MemoryStore) is built so; the
+//! scripts of a remote store are measured against the same conformance suite.
+
+use std::time::{Duration, SystemTime};
+
+use super::command::{
+    Applied, Apply, AtLimit, Create, Created, EndScope, EndSessions, EndedSession, EndedSessions,
+    Limit, Renewal, Replace, Replaced, SignIn,
+};
+use crate::clock::{instant, micros};
+use crate::id::{Bucket, Digest, Kind, RecordKey, UserId};
+use crate::record::{ChangeError, Changes, End, EndReason, Entry, Op, Record, Tombstone};
+
+/// What a `since` is set to: the next whole microsecond, so that a login that begins afterwards is told from one that
+/// began before. A store's clock must not show an earlier instant once the end is acknowledged (rule 11).
+#[must_use]
+pub fn after(now: SystemTime) -> SystemTime {
+    instant(micros(now) + 1)
+}
+
+/// The contents of one bucket, as a store keeps them.
+pub trait Shelf {
+    /// What stands under a key, also when it is over.
+    fn get(&self, key: &RecordKey) -> Option<Entry>;
+
+    /// Puts it there, in place of whatever was. The entry may be dropped after [`Entry::kept_until`].
+    fn put(&mut self, key: &RecordKey, entry: Entry);
+
+    /// The digests in a user's index, in any order.
+    fn members(&self, user: &UserId) -> Vec<Digest>;
+
+    /// Whether a digest is in a user's index.
+    fn is_member(&self, user: &UserId, digest: &Digest) -> bool {
+        self.members(user).contains(digest)
+    }
+
+    /// Adds to a user's index.
+    fn add_member(&mut self, user: &UserId, digest: Digest);
+
+    /// Takes out of a user's index.
+    fn remove_member(&mut self, user: &UserId, digest: &Digest);
+
+    /// The user's `since`, if there is one.
+    fn since(&self, user: &UserId) -> Option<SystemTime>;
+
+    /// Sets the user's `since`. It may be dropped after [`SINCE_KEPT`].
+    fn set_since(&mut self, user: &UserId, since: SystemTime);
+
+    /// The most bytes that a record may have.
+    fn record_limit(&self) -> usize;
+}
+
+/// How long a `since` is kept: no request, and no session that was made while a store was away, is older.
+pub const SINCE_KEPT: Duration = Duration::from_secs(75 * 60);
+
+/// Rule 4, 10, 11, 14.
+pub fn create(shelf: &mut impl Shelf, now: SystemTime, create: &Create) -> Created {
+    let Create {
+        key,
+        record,
+        began_at,
+        limit,
+    } = create;
+    match shelf.get(key) {
+        Some(Entry::Live(there)) if there.handle() == record.handle() => {
+            return Created::Created(Vec::new());
+        }
+        Some(Entry::Live(_)) => return Created::Exists,
+        Some(Entry::Ended(tombstone)) => return Created::Refused(tombstone.end.reason),
+        None => {}
+    }
+    if record.size() > shelf.record_limit() {
+        return Created::TooLarge;
+    }
+    let mut ended = Vec::new();
+    if let Some(user) = record.user().map(UserId::from) {
+        let signed_in_at = record.signed_in_at().unwrap_or_else(|| record.created_at());
+        if is_before_since(shelf, &user, signed_in_at.min(*began_at)) {
+            return Created::Refused(EndReason::Revoked);
+        }
+        match make_room(shelf, now, key, &user, *limit, None) {
+            Some(made) => ended = made,
+            None => return Created::AtLimit,
+        }
+        shelf.add_member(&user, key.digest);
+    }
+    shelf.put(key, Entry::Live(record.clone()));
+    Created::Created(ended)
+}
+
+/// Rule 5.
+pub fn load(shelf: &impl Shelf, now: SystemTime, key: &RecordKey) -> Option<Entry> {
+    shelf.get(key).map(|entry| entry.at(now))
+}
+
+/// Rules 1, 6, 7, 14.
+pub fn apply(shelf: &mut impl Shelf, now: SystemTime, apply: &Apply) -> Applied {
+    let record = match live(shelf, now, &apply.key) {
+        Ok(record) => record,
+        Err(NotLive::Moved(_)) => return Applied::Moved,
+        Err(NotLive::Ended(end)) => return Applied::Ended(end),
+    };
+    let changed = match record.changed(&apply.changes, apply.seen.as_ref()) {
+        Ok(changed) => changed,
+        Err(ChangeError::Conflict) => return Applied::Conflict,
+        Err(ChangeError::NotAnInteger) => return Applied::NotAnInteger,
+    };
+    // A touch alone is never too large: what a lowered limit no longer allows goes on living.
+    if changed.size() > shelf.record_limit() && !apply.changes.is_empty() {
+        return Applied::TooLarge;
+    }
+    let sum = apply.changes.sum(&changed);
+    shelf.put(&apply.key, Entry::Live(changed));
+    Applied::Saved(sum)
+}
+
+/// Rules 1, 8, 10, 11.
+pub fn replace(shelf: &mut impl Shelf, now: SystemTime, replace: &Replace) -> Replaced {
+    let Replace {
+        key,
+        successor,
+        renewal,
+        seen,
+    } = replace;
+    let successor_key = key.sibling(*successor);
+    let record = match live(shelf, now, key) {
+        Ok(record) => record,
+        // Sent twice: it was this very step that superseded the id.
+        Err(NotLive::Moved(Some(done))) if done == *successor => {
+            return match live(shelf, now, &successor_key) {
+                Ok(record) => Replaced::Replaced {
+                    record,
+                    ended: Vec::new(),
+                },
+                Err(NotLive::Moved(_)) => Replaced::Moved,
+                Err(NotLive::Ended(end)) => Replaced::Ended(end),
+            };
+        }
+        Err(NotLive::Moved(_)) => return Replaced::Moved,
+        Err(NotLive::Ended(end)) => return Replaced::Ended(end),
+    };
+    let user = record.user().map(UserId::from);
+    let began_at = match renewal {
+        Renewal::SameSession => None,
+        Renewal::Reauthenticated { began_at, .. } => Some(*began_at),
+        Renewal::SignIn(sign_in) => Some(sign_in.began_at),
+    };
+    if let (Some(user), Some(began_at)) = (&user, began_at)
+        && is_before_since(shelf, user, began_at)
+    {
+        return Replaced::Refused(EndReason::Revoked);
+    }
+    let (next, limit) = match renewal {
+        Renewal::SameSession => match record.changed(&Changes::default(), Some(seen)) {
+            Ok(next) => (next, None),
+            Err(_) => (record.clone(), None),
+        },
+        Renewal::Reauthenticated {
+            signed_in_at,
+            absolute_end,
+            ..
+        } => (record.renewed(*signed_in_at, *absolute_end, seen), None),
+        Renewal::SignIn(sign_in) => (signed_in(&record, sign_in), sign_in.limit),
+    };
+    if next.size() > shelf.record_limit() && matches!(renewal, Renewal::SignIn(_)) {
+        return Replaced::TooLarge;
+    }
+    let mut ended = Vec::new();
+    if let Some(user) = &user {
+        // Refusing would keep the same browser from its own place: the one that is replaced makes the room.
+        let limit = limit.map(|limit| Limit {
+            at_limit: AtLimit::EndOldest,
+            ..limit
+        });
+        ended = make_room(shelf, now, key, user, limit, Some(key.digest)).unwrap_or_default();
+        shelf.remove_member(user, &key.digest);
+        shelf.add_member(user, *successor);
+    }
+    bury(
+        shelf,
+        key,
+        &record,
+        End::new(EndReason::Regenerated, now),
+        Some(*successor),
+    );
+    shelf.put(&successor_key, Entry::Live(next.clone()));
+    Replaced::Replaced {
+        record: next,
+        ended,
+    }
+}
+
+/// Rules 3, 11, 12, 13.
+pub fn end(
+    shelf: &mut impl Shelf,
+    now: SystemTime,
+    bucket: Bucket,
+    end: &EndSessions,
+) -> EndedSessions {
+    let over = End {
+        reason: end.reason,
+        at: now,
+        note: end.note.clone(),
+    };
+    match &end.scope {
+        EndScope::One(key, successor) => {
+            let last = end_one(shelf, now, key, over, *successor);
+            EndedSessions {
+                sessions: last.iter().map(ended_session).collect(),
+                last,
+            }
+        }
+        EndScope::Handle(user, handle) => {
+            end_where(shelf, now, bucket, user, &over, |r| r.handle() == *handle)
+        }
+        EndScope::Others(user, kept) => {
+            let ended = end_where(shelf, now, bucket, user, &over, |r| r.handle() != *kept);
+            shelf.set_since(user, after(now));
+            ended
+        }
+        EndScope::All(user) => {
+            let ended = end_where(shelf, now, bucket, user, &over, |_| true);
+            shelf.set_since(user, after(now));
+            ended
+        }
+    }
+}
+
+/// Rule 9.
+pub fn list(shelf: &impl Shelf, now: SystemTime, bucket: Bucket, user: &UserId) -> Vec<Record> {
+    let mut records: Vec<Record> = members(shelf, now, bucket, user)
+        .into_iter()
+        .map(|(_, record)| record)
+        .collect();
+    records.sort_by_key(|record| {
+        std::cmp::Reverse((record.signed_in_at(), record.created_at(), record.handle()))
+    });
+    records
+}
+
+/// Why a record does not take changes.
+enum NotLive {
+    Moved(Option<Digest>),
+    Ended(End),
+}
+
+/// The record, if it exists, is not over, and is in its user's index.
+fn live(shelf: &impl Shelf, now: SystemTime, key: &RecordKey) -> Result<Record, NotLive> {
+    let lost = || NotLive::Ended(End::new(EndReason::StoreLost, now));
+    match load(shelf, now, key) {
+        Some(Entry::Live(record)) => {
+            let listed = record
+                .user()
+                .is_none_or(|user| shelf.is_member(&user.into(), &key.digest));
+            if listed { Ok(record) } else { Err(lost()) }
+        }
+        Some(Entry::Ended(Tombstone { end, successor, .. })) => Err(match end.reason {
+            EndReason::Regenerated => NotLive::Moved(successor),
+            EndReason::LoggedOut
+            | EndReason::Idle
+            | EndReason::Absolute
+            | EndReason::Limit
+            | EndReason::Revoked
+            | EndReason::StoreLost => NotLive::Ended(end),
+        }),
+        None => Err(lost()),
+    }
+}
+
+fn is_before_since(shelf: &impl Shelf, user: &UserId, at: SystemTime) -> bool {
+    shelf.since(user).is_some_and(|since| at < since)
+}
+
+/// The user's live sessions with their digests.
+fn members(
+    shelf: &impl Shelf,
+    now: SystemTime,
+    bucket: Bucket,
+    user: &UserId,
+) -> Vec<(Digest, Record)> {
+    let key = |digest| RecordKey {
+        kind: Kind::User,
+        bucket,
+        digest,
+    };
+    shelf
+        .members(user)
+        .into_iter()
+        .filter_map(|digest| match load(shelf, now, &key(digest)) {
+            Some(Entry::Live(record)) => Some((digest, record)),
+            Some(Entry::Ended(_)) | None => None,
+        })
+        .collect()
+}
+
+/// Ends the oldest until one more fits; `None` where the limit refuses. `except` is about to be replaced.
+fn make_room(
+    shelf: &mut impl Shelf,
+    now: SystemTime,
+    key: &RecordKey,
+    user: &UserId,
+    limit: Option<Limit>,
+    except: Option<Digest>,
+) -> Option<Vec<EndedSession>> {
+    let Some(limit) = limit else {
+        return Some(Vec::new());
+    };
+    let mut live = members(shelf, now, key.bucket, user);
+    // Those that are over are members no more: they never count, and a dead client's place frees itself.
+    for digest in shelf.members(user) {
+        if live.iter().all(|(alive, _)| *alive != digest) {
+            shelf.remove_member(user, &digest);
+        }
+    }
+    live.retain(|(digest, _)| Some(*digest) != except);
+    let most = usize::try_from(limit.sessions.get()).unwrap_or(usize::MAX);
+    let over = (live.len() + 1).saturating_sub(most);
+    match limit.at_limit {
+        AtLimit::Refuse if over > 0 => return None,
+        AtLimit::Refuse | AtLimit::EndOldest => {}
+    }
+    live.sort_by_key(|(digest, record)| (record.signed_in_at(), record.created_at(), *digest));
+    let end = End::new(EndReason::Limit, now);
+    Some(
+        live.into_iter()
+            .take(over)
+            .map(|(digest, record)| {
+                shelf.remove_member(user, &digest);
+                bury(shelf, &key.sibling(digest), &record, end.clone(), None);
+                ended_session(&record)
+            })
+            .collect(),
+    )
+}
+
+fn end_where(
+    shelf: &mut impl Shelf,
+    now: SystemTime,
+    bucket: Bucket,
+    user: &UserId,
+    end: &End,
+    which: impl Fn(&Record) -> bool,
+) -> EndedSessions {
+    let mut ended = EndedSessions::default();
+    for (digest, record) in members(shelf, now, bucket, user) {
+        if which(&record) {
+            let key = RecordKey {
+                kind: Kind::User,
+                bucket,
+                digest,
+            };
+            shelf.remove_member(user, &digest);
+            bury(shelf, &key, &record, end.clone(), None);
+            ended.sessions.push(ended_session(&record));
+        }
+    }
+    ended
+}
+
+fn end_one(
+    shelf: &mut impl Shelf,
+    now: SystemTime,
+    key: &RecordKey,
+    end: End,
+    successor: Option<Digest>,
+) -> Option<Record> {
+    let Some(Entry::Live(record)) = load(shelf, now, key) else {
+        return None;
+    };
+    if let Some(user) = record.user() {
+        shelf.remove_member(&user.into(), &key.digest);
+    }
+    bury(shelf, key, &record, end, successor);
+    Some(record)
+}
+
+/// Puts the tombstone in the record's place.
+fn bury(
+    shelf: &mut impl Shelf,
+    key: &RecordKey,
+    record: &Record,
+    end: End,
+    successor: Option<Digest>,
+) {
+    shelf.put(
+        key,
+        Entry::Ended(Tombstone {
+            handle: record.handle(),
+            end,
+            successor,
+        }),
+    );
+}
+
+fn ended_session(record: &Record) -> EndedSession {
+    EndedSession {
+        handle: record.handle(),
+        user: record.user().map(UserId::from),
+    }
+}
+
+/// The new session, with what crosses from the old one as last stored.
+fn signed_in(old: &Record, sign_in: &SignIn) -> Record {
+    let mut crossing = Changes::default();
+    for name in &sign_in.keep {
+        if let (None, Some(json)) = (sign_in.record.value(name), old.value(name)) {
+            crossing.put(name.clone(), Op::Set(json.to_vec()));
+        }
+    }
+    if crossing.is_empty() {
+        return sign_in.record.clone();
+    }
+    sign_in
+        .record
+        .changed(&crossing, None)
+        .unwrap_or_else(|_| sign_in.record.clone())
+}

@@ -1,0 +1,406 @@
+//! One shard of the memory: the entries and indexes of some buckets, under one lock.
+
+use std::collections::{HashSet, VecDeque};
+use std::hash::RandomState;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use hashbrown::{HashMap, HashTable};
+
+use super::rules::{SINCE_KEPT, Shelf};
+use super::wheel::Wheel;
+use crate::id::{Bucket, Digest, Kind, RecordKey, UserId};
+use crate::record::{Entry, Record};
+
+/// Behind the bytes of an entry stand its digest, its bucket and its mark.
+const KEY_BYTES: usize = 32 + 2 + 1;
+/// What an entry takes besides its bytes: counts, place in the table, place in the wheel, the allocator's share.
+const OVERHEAD: usize = 64;
+/// Up to this many sessions a user's index is a plain list.
+const FEW: usize = 16;
+/// So many lookups at most for one eviction.
+const EVICTION_TRIES: usize = 32;
+
+/// An entry with its key, in one allocation: eight bytes of a table instead of fifty.
+type Packed = Arc<[u8]>;
+
+/// What an entry is worth when there is no room, least first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Class {
+    Stranger = 0,
+    Tombstone = 1,
+    User = 2,
+}
+
+/// How the totals change.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Delta {
+    pub(super) entries: isize,
+    pub(super) bytes: isize,
+    pub(super) live: [isize; 2],
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Shard {
+    table: HashTable<Packed>,
+    users: HashMap<UserId, UserIndex, RandomState>,
+    /// When each `since` is over, in the order in which they were set.
+    sinces: VecDeque<(SystemTime, UserId)>,
+    wheels: [Wheel; 3],
+    delta: Delta,
+    record_limit: usize,
+}
+
+#[derive(Debug, Default)]
+struct UserIndex {
+    members: Members,
+    since: Option<SystemTime>,
+}
+
+/// The digests of a user's sessions. Nearly everybody has a few.
+#[derive(Debug)]
+enum Members {
+    Few(Vec<Digest>),
+    Many(HashSet<Digest>),
+}
+
+impl Shard {
+    pub(super) fn new(record_limit: usize) -> Self {
+        Self {
+            record_limit,
+            ..Self::default()
+        }
+    }
+
+    /// What changed in the totals since the last call.
+    pub(super) fn take_delta(&mut self) -> Delta {
+        std::mem::take(&mut self.delta)
+    }
+
+    /// Drops at most `most` entries that are over; whether more may be waiting.
+    pub(super) fn purge(&mut self, now: SystemTime, most: usize) -> bool {
+        self.purge_sinces(now, most);
+        let mut looked_at = 0;
+        for class in [Class::Stranger, Class::Tombstone, Class::User] {
+            while let Some(hash) = self.wheels[class as usize].due(now) {
+                self.look_at(hash, class, |entry| entry.kept_until() <= now);
+                looked_at += 1;
+                if looked_at == most {
+                    return true;
+                }
+            }
+        }
+        self.shrink();
+        false
+    }
+
+    /// Drops one entry of this class, roughly the one that would be over first; of the users' only those that are
+    /// over. Whether one was found.
+    pub(super) fn evict(&mut self, class: Class, now: SystemTime) -> bool {
+        for tries in 0..EVICTION_TRIES {
+            let Some(hash) = self.wheels[class as usize].soonest() else {
+                return false;
+            };
+            let dropped = self.look_at(hash, class, |entry| match (class, entry) {
+                (Class::User, Entry::Live(record)) => record.end_at(now).is_some(),
+                (Class::User, Entry::Ended(_)) => false,
+                // One that was used since it was filed gets another chance, but not without end.
+                (Class::Stranger, Entry::Live(record)) => {
+                    tries + 1 == EVICTION_TRIES || record.seen_at() == record.created_at()
+                }
+                (Class::Stranger | Class::Tombstone, _) => true,
+            });
+            if dropped {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Looks at an entry that a wheel gave back: drops it if `over`, else files it again. Whether it was dropped.
+    fn look_at(&mut self, hash: u64, class: Class, over: impl FnOnce(&Entry) -> bool) -> bool {
+        let Ok(found) = self
+            .table
+            .find_entry(hash, |packed| hash_of(packed) == hash)
+        else {
+            return false;
+        };
+        // It became something else since, and that was filed on its own.
+        if class_of(found.get()) != class {
+            return false;
+        }
+        let Some(entry) = unpack(found.get()) else {
+            return false;
+        };
+        if !over(&entry) {
+            self.wheels[class as usize].file(hash, entry.kept_until());
+            return false;
+        }
+        let key = key_of(found.get());
+        let (packed, _) = found.remove();
+        self.account(&packed, -1);
+        if let Entry::Live(record) = entry
+            && let Some(user) = record.user()
+        {
+            self.remove_member(&user.into(), &key.digest);
+        }
+        true
+    }
+
+    fn purge_sinces(&mut self, now: SystemTime, most: usize) {
+        for _ in 0..most {
+            match self.sinces.front() {
+                Some((over, _)) if *over <= now => {}
+                Some(_) | None => return,
+            }
+            let Some((over, user)) = self.sinces.pop_front() else {
+                return;
+            };
+            if let Some(index) = self.users.get_mut(&user)
+                && index.since.is_some_and(|since| since + SINCE_KEPT <= over)
+            {
+                index.since = None;
+                self.drop_if_empty(&user);
+            }
+        }
+    }
+
+    fn drop_if_empty(&mut self, user: &UserId) {
+        if self
+            .users
+            .get(user)
+            .is_some_and(|index| index.since.is_none() && index.members.is_empty())
+        {
+            self.users.remove(user);
+        }
+    }
+
+    /// Gives memory back once most of it is unused. A shard is small: so is the pause.
+    fn shrink(&mut self) {
+        if self.table.capacity() > 64 && self.table.len() < self.table.capacity() / 8 {
+            self.table.shrink_to(self.table.len() * 2, hash_of);
+        }
+        if self.users.capacity() > 64 && self.users.len() < self.users.capacity() / 8 {
+            self.users.shrink_to(self.users.len() * 2);
+        }
+    }
+
+    fn account(&mut self, packed: &Packed, sign: isize) {
+        let bytes = isize::try_from(packed.len() + OVERHEAD).unwrap_or(isize::MAX);
+        self.delta.entries += sign;
+        self.delta.bytes += sign * bytes;
+        if class_of(packed) != Class::Tombstone {
+            self.delta.live[key_of(packed).kind as usize] += sign;
+        }
+    }
+}
+
+impl Shelf for Shard {
+    fn get(&self, key: &RecordKey) -> Option<Entry> {
+        let tail = tail(key, 0);
+        self.table
+            .find(hash_key(key), |packed| is_at(packed, &tail))
+            .and_then(unpack)
+    }
+
+    fn put(&mut self, key: &RecordKey, entry: Entry) {
+        let hash = hash_key(key);
+        let packed = pack(key, &entry);
+        let class = class_of(&packed);
+        self.account(&packed, 1);
+        let tail = tail(key, 0);
+        let before = match self.table.find_mut(hash, |packed| is_at(packed, &tail)) {
+            Some(place) => Some(std::mem::replace(place, packed)),
+            None => {
+                self.table.insert_unique(hash, packed, hash_of);
+                None
+            }
+        };
+        if before.as_ref().map(class_of) != Some(class) {
+            self.wheels[class as usize].file(hash, entry.kept_until());
+        }
+        if let Some(before) = before {
+            self.account(&before, -1);
+        }
+    }
+
+    fn members(&self, user: &UserId) -> Vec<Digest> {
+        match self.users.get(user).map(|index| &index.members) {
+            None => Vec::new(),
+            Some(Members::Few(few)) => few.clone(),
+            Some(Members::Many(many)) => many.iter().copied().collect(),
+        }
+    }
+
+    fn is_member(&self, user: &UserId, digest: &Digest) -> bool {
+        self.users
+            .get(user)
+            .is_some_and(|index| index.members.contains(digest))
+    }
+
+    fn add_member(&mut self, user: &UserId, digest: Digest) {
+        self.users
+            .entry(user.clone())
+            .or_default()
+            .members
+            .insert(digest);
+    }
+
+    fn remove_member(&mut self, user: &UserId, digest: &Digest) {
+        if let Some(index) = self.users.get_mut(user) {
+            index.members.remove(digest);
+            self.drop_if_empty(user);
+        }
+    }
+
+    fn since(&self, user: &UserId) -> Option<SystemTime> {
+        self.users.get(user)?.since
+    }
+
+    fn set_since(&mut self, user: &UserId, since: SystemTime) {
+        self.users.entry(user.clone()).or_default().since = Some(since);
+        self.sinces.push_back((since + SINCE_KEPT, user.clone()));
+    }
+
+    fn record_limit(&self) -> usize {
+        self.record_limit
+    }
+}
+
+impl Default for Members {
+    fn default() -> Self {
+        Self::Few(Vec::new())
+    }
+}
+
+impl Members {
+    fn is_empty(&self) -> bool {
+        match self {
+            Self::Few(few) => few.is_empty(),
+            Self::Many(many) => many.is_empty(),
+        }
+    }
+
+    fn contains(&self, digest: &Digest) -> bool {
+        match self {
+            Self::Few(few) => few.contains(digest),
+            Self::Many(many) => many.contains(digest),
+        }
+    }
+
+    fn insert(&mut self, digest: Digest) {
+        match self {
+            Self::Few(few) if few.contains(&digest) => {}
+            Self::Few(few) if few.len() < FEW => {
+                // One at a time: most users have one session, and four places would be three too many.
+                few.reserve_exact(1);
+                few.push(digest);
+            }
+            Self::Few(few) => {
+                let mut many: HashSet<Digest> = few.drain(..).collect();
+                many.insert(digest);
+                *self = Self::Many(many);
+            }
+            Self::Many(many) => {
+                many.insert(digest);
+            }
+        }
+    }
+
+    fn remove(&mut self, digest: &Digest) {
+        match self {
+            Self::Few(few) => few.retain(|member| member != digest),
+            Self::Many(many) => {
+                many.remove(digest);
+                if many.len() <= FEW / 2 {
+                    *self = Self::Few(many.iter().copied().collect());
+                }
+            }
+        }
+    }
+}
+
+fn mark(kind: Kind, class: Class) -> u8 {
+    (kind as u8) | (class as u8) << 1
+}
+
+/// What stands behind the entry's bytes.
+fn tail(key: &RecordKey, mark: u8) -> [u8; KEY_BYTES] {
+    let mut tail = [0; KEY_BYTES];
+    tail[..32].copy_from_slice(key.digest.as_bytes());
+    tail[32..34].copy_from_slice(&key.bucket.get().to_be_bytes());
+    tail[34] = mark | (key.kind as u8);
+    tail
+}
+
+fn pack(key: &RecordKey, entry: &Entry) -> Packed {
+    let tombstone;
+    let (body, class) = match entry {
+        Entry::Live(record) if record.user().is_some() => (record.bytes(), Class::User),
+        Entry::Live(record) => (record.bytes(), Class::Stranger),
+        Entry::Ended(_) => {
+            tombstone = entry.to_bytes();
+            (&tombstone[..], Class::Tombstone)
+        }
+    };
+    let tail = tail(key, mark(key.kind, class));
+    let mut packed: Packed = std::iter::repeat_n(0, body.len() + KEY_BYTES).collect();
+    let bytes = Arc::get_mut(&mut packed).expect("nobody else has it yet");
+    bytes[..body.len()].copy_from_slice(body);
+    bytes[body.len()..].copy_from_slice(&tail);
+    packed
+}
+
+fn unpack(packed: &Packed) -> Option<Entry> {
+    match class_of(packed) {
+        Class::Stranger | Class::User => Some(Entry::Live(Record::from_shared(Arc::clone(packed)))),
+        Class::Tombstone => Entry::from_bytes(&packed[..packed.len() - KEY_BYTES]).ok(),
+    }
+}
+
+fn class_of(packed: &Packed) -> Class {
+    match packed[packed.len() - 1] >> 1 {
+        0 => Class::Stranger,
+        1 => Class::Tombstone,
+        _ => Class::User,
+    }
+}
+
+fn key_of(packed: &Packed) -> RecordKey {
+    let tail = &packed[packed.len() - KEY_BYTES..];
+    let mut digest = [0; 32];
+    digest.copy_from_slice(&tail[..32]);
+    RecordKey {
+        kind: if tail[34] & 1 == 0 {
+            Kind::User
+        } else {
+            Kind::Demo
+        },
+        bucket: Bucket::from(u16::from_be_bytes([tail[32], tail[33]])),
+        digest: Digest::from_bytes(digest),
+    }
+}
+
+/// Whether an entry stands under the key that `tail` was made from: digest, bucket and kind, whatever its class.
+fn is_at(packed: &Packed, tail: &[u8; KEY_BYTES]) -> bool {
+    let (own, mark) = (&packed[packed.len() - KEY_BYTES..], KEY_BYTES - 1);
+    own[..mark] == tail[..mark] && own[mark] & 1 == tail[mark] & 1
+}
+
+/// A digest is as random as a hash gets: eight bytes of it are one.
+fn hash_key(key: &RecordKey) -> u64 {
+    let (first, _) = key
+        .digest
+        .as_bytes()
+        .split_first_chunk::<8>()
+        .expect("a digest has 32 bytes");
+    u64::from_le_bytes(*first)
+}
+
+fn hash_of(packed: &Packed) -> u64 {
+    let digest = &packed[packed.len() - KEY_BYTES..];
+    let (first, _) = digest
+        .split_first_chunk::<8>()
+        .expect("a digest has 32 bytes");
+    u64::from_le_bytes(*first)
+}

@@ -1,0 +1,79 @@
+//! In which order entries will be over, roughly.
+//!
+//! Not a queue that is kept exact: moving an entry at every touch would cost every request. An entry is filed once
+//! under the slot of time when it would be over, looked at when that slot has passed, and filed again if it lives on.
+
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use crate::clock::micros;
+
+/// The width of a slot, in seconds: what is over is found at most this much later.
+const SLOT_SECONDS: u64 = 64;
+
+/// Entries by the slot of time when they should be looked at. 8 bytes an entry.
+#[derive(Debug, Default)]
+pub(super) struct Wheel {
+    slots: BTreeMap<u64, Vec<u64>>,
+}
+
+impl Wheel {
+    /// Files an entry, named by its hash, to be looked at once `at` has passed.
+    pub(super) fn file(&mut self, hash: u64, at: SystemTime) {
+        self.slots.entry(slot(at) + 1).or_default().push(hash);
+    }
+
+    /// An entry whose time has passed, in no order within a slot.
+    pub(super) fn due(&mut self, now: SystemTime) -> Option<u64> {
+        let first = *self.slots.first_key_value()?.0;
+        if first > slot(now) {
+            None
+        } else {
+            self.soonest()
+        }
+    }
+
+    /// An entry of the first slot, whether it has passed or not.
+    pub(super) fn soonest(&mut self) -> Option<u64> {
+        loop {
+            let mut first = self.slots.first_entry()?;
+            match first.get_mut().pop() {
+                Some(hash) => return Some(hash),
+                None => drop(first.remove()),
+            }
+        }
+    }
+}
+
+fn slot(at: SystemTime) -> u64 {
+    micros(at) / 1_000_000 / SLOT_SECONDS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::{Duration, UNIX_EPOCH};
+
+    #[test]
+    fn an_entry_is_due_after_its_time_and_never_before() {
+        for second in [0, 1, 63, 64, 65, 1000] {
+            let at = UNIX_EPOCH + Duration::from_secs(second);
+            let mut wheel = Wheel::default();
+            wheel.file(7, at);
+            assert_eq!(wheel.due(at), None);
+            assert_eq!(wheel.due(at + Duration::from_secs(SLOT_SECONDS)), Some(7));
+            assert_eq!(wheel.due(at + Duration::from_secs(9999)), None);
+        }
+    }
+
+    #[test]
+    fn the_soonest_comes_first() {
+        let mut wheel = Wheel::default();
+        wheel.file(2, UNIX_EPOCH + Duration::from_secs(900));
+        wheel.file(1, UNIX_EPOCH + Duration::from_secs(100));
+        assert_eq!(
+            [wheel.soonest(), wheel.soonest(), wheel.soonest()],
+            [Some(1), Some(2), None]
+        );
+    }
+}

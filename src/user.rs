@@ -1,0 +1,185 @@
+//! A signed-in user's session, and what its holder may do with their sessions.
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::{Error, ErrorKind};
+use crate::event;
+use crate::id::{Handle, UserId};
+use crate::record::EndReason;
+use crate::session::{Finish, Outcome, Session, SessionInfo};
+use crate::store::{EndScope, Renewal};
+
+/// The session of a signed-in user: everything that [`Session`] can, and the user.
+///
+/// As an extractor (feature `axum`) it answers 401 for anybody else, with the reason where a session ended;
+/// `Option<UserSession>` is `None` for them. A store that fails is 503 in both.
+#[derive(Debug, Clone)]
+pub struct UserSession {
+    session: Session,
+    user: UserId,
+}
+
+/// What came of ending sessions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended {
+    /// How many ended.
+    pub count: usize,
+    /// Whether the store has it.
+    pub outcome: Outcome,
+}
+
+impl Ended {
+    pub(crate) const fn committed(count: usize) -> Self {
+        Self {
+            count,
+            outcome: if count == 0 {
+                Outcome::Nothing
+            } else {
+                Outcome::Committed
+            },
+        }
+    }
+}
+
+impl UserSession {
+    pub(crate) const fn new(session: Session, user: UserId) -> Self {
+        Self { session, user }
+    }
+
+    /// The signed-in user's session in `session`.
+    ///
+    /// # Errors
+    /// `NotSignedIn` for a stranger; `SessionEnded` with the reason where the cookie is a dead session's.
+    pub(crate) fn require(session: &Session) -> Result<Self, Error> {
+        session.user().ok_or_else(|| match session.end() {
+            Some(end) => Error::ended(&end),
+            None => Error::new(ErrorKind::NotSignedIn),
+        })
+    }
+
+    /// Who is signed in.
+    #[must_use]
+    pub const fn user_id(&self) -> &UserId {
+        &self.user
+    }
+
+    /// The session as such: what a function takes that serves strangers too.
+    #[must_use]
+    pub const fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// All live sessions of this user, newest first, this one marked. One store call.
+    ///
+    /// # Errors
+    /// `StoreUnavailable`.
+    pub async fn sessions(&self) -> Result<Vec<SessionInfo>, Error> {
+        let own = self.session.handle();
+        let records = self
+            .session
+            .context()
+            .area
+            .store
+            .list(self.user.clone())
+            .await?;
+        Ok(records
+            .iter()
+            .map(|record| SessionInfo::of(record, Some(record.handle()) == own))
+            .collect())
+    }
+
+    /// Ends one of this user's sessions, with the reason `revoked`. Another user's, and an unknown one, is none of
+    /// theirs: a count of 0. One store call.
+    ///
+    /// # Errors
+    /// `StoreUnavailable`.
+    pub async fn end(&self, handle: Handle) -> Result<Ended, Error> {
+        self.end_sessions(EndScope::Handle(self.user.clone(), handle))
+            .await
+    }
+
+    /// Ends all of this user's sessions but this one, also one whose login is under way. One store call.
+    ///
+    /// # Errors
+    /// `StoreUnavailable`.
+    pub async fn end_others(&self) -> Result<Ended, Error> {
+        match self.session.handle() {
+            Some(own) => {
+                self.end_sessions(EndScope::Others(self.user.clone(), own))
+                    .await
+            }
+            None => Err(Self::require(&self.session)
+                .err()
+                .unwrap_or_else(|| Error::new(ErrorKind::NotSignedIn))),
+        }
+    }
+
+    /// Ends all of this user's sessions, this one too, and a login whose request began before. One store call.
+    ///
+    /// # Errors
+    /// `StoreUnavailable`.
+    pub async fn end_all(&self) -> Result<Ended, Error> {
+        self.end_sessions(EndScope::All(self.user.clone())).await
+    }
+
+    async fn end_sessions(&self, scope: EndScope) -> Result<Ended, Error> {
+        let context = Arc::clone(self.session.context());
+        Finish::new(async move {
+            let address = context.seen().address;
+            context
+                .area
+                .end(scope, EndReason::Revoked, None, address.as_deref())
+                .await
+        })
+        .await
+    }
+
+    /// The user proved again who they are: a new id, and both clocks start again. Data and handle stay. One store call.
+    ///
+    /// # Errors
+    /// As [`Session::regenerate_id`]; `SessionEnded` also where all sessions were ended after this request began.
+    pub async fn reauthenticate(&self) -> Result<(), Error> {
+        let context = Arc::clone(self.session.context());
+        Finish::new(async move {
+            let now = context.area.store.now();
+            let renewed = context
+                .renew_live(|record| Renewal::Reauthenticated {
+                    signed_in_at: now,
+                    absolute_end: now
+                        + context
+                            .area
+                            .config
+                            .timeouts(record.is_persistent())
+                            .absolute,
+                    began_at: context.began_at,
+                })
+                .await?;
+            if let Some(record) = renewed {
+                event::reauthenticated(&record);
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Whether the user proved who they are within the last `span`.
+    #[must_use]
+    pub fn signed_in_within(&self, span: Duration) -> bool {
+        let context = self.session.context();
+        let signed_in_at = context
+            .state()
+            .live()
+            .and_then(|live| live.record.signed_in_at());
+        signed_in_at.is_some_and(|at| context.area.store.now() <= at + span)
+    }
+}
+
+impl Deref for UserSession {
+    type Target = Session;
+
+    fn deref(&self) -> &Session {
+        &self.session
+    }
+}
