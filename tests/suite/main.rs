@@ -1,1 +1,16 @@
-//! The suite.
+//! The suite: one binary, a file a subject. Names are sentences; `invNN` is an invariant of the design, `rNN` a
+//! requirement that holds from outside.
+
+mod cancellation;
+mod config;
+mod cookies;
+mod events;
+mod expiry;
+mod extractors;
+mod harness;
+mod ids;
+mod login;
+mod memory;
+mod staging;
+mod updates;
+mod users;

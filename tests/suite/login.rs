@@ -1,0 +1,399 @@
+//! Signing in and out, and ids that were superseded.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+use sessile::store::wrappers::{Call, Failing, Holding, Spy};
+use sessile::{SessionLayer, SessionStore};
+use tokio::sync::Barrier;
+
+use crate::harness::{CART, Client, HOUR, app, memory, with};
+
+#[tokio::test]
+async fn inv03_r22_after_a_login_the_id_from_before_opens_nothing() {
+    let (store, _) = memory();
+    let app = app(store);
+    let mut client = Client::new(&app);
+    client.post("/put/cart/apple").await.ok();
+    let before = client.id().unwrap().to_owned();
+    client.post("/login/alice").await.ok();
+    assert_ne!(client.id().unwrap(), before);
+
+    let mut thief = Client::holding(&app, &before);
+    assert_eq!(thief.get("/me").await.problem(), ("session_ended", Some("regenerated")));
+    assert_eq!(thief.get("/get/cart").await.status, StatusCode::NOT_FOUND);
+    assert_eq!(thief.get("/who").await.body, "nobody");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn inv03_r22_also_under_many_parallel_requests_that_carry_it() {
+    for _ in 0..50 {
+        let (store, _) = memory();
+        let app = app(store);
+        let mut client = Client::new(&app);
+        client.post("/put/cart/apple").await.ok();
+        let before = client.id().unwrap().to_owned();
+        let barrier = Arc::new(Barrier::new(9));
+        let mut tasks = tokio::task::JoinSet::new();
+        for n in 0..8 {
+            let (mut thief, barrier) = (Client::holding(&app, &before), Arc::clone(&barrier));
+            tasks.spawn(async move {
+                barrier.wait().await;
+                let path = ["/put/cart/evil", "/count/n", "/look", "/regenerate"][n % 4];
+                let reply = if n % 4 == 2 { thief.get(path).await } else { thief.post(path).await };
+                (reply.status, thief)
+            });
+        }
+        barrier.wait().await;
+        client.post("/login/alice").await.ok();
+        while let Some(thief) = tasks.join_next().await {
+            let (_, mut thief) = thief.unwrap();
+            assert_eq!(thief.get("/who").await.body, "nobody", "privilege is only under the new id");
+        }
+        assert_eq!(Client::holding(&app, &before).get("/who").await.body, "nobody");
+        assert_eq!(client.get("/me").await.ok(), "alice");
+    }
+}
+
+#[tokio::test]
+async fn inv03_r22_also_when_the_response_was_lost() {
+    let (store, _) = memory();
+    let app = app(store);
+    let mut client = Client::new(&app);
+    client.post("/put/cart/apple").await.ok();
+    let before = client.clone();
+    client.post("/login/alice").await.ok();
+    let mut lost = before;
+    assert_eq!(lost.get("/me").await.problem(), ("session_ended", Some("regenerated")));
+    lost.post("/login/alice").await.ok();
+    assert_eq!(lost.get("/me").await.ok(), "alice");
+}
+
+#[tokio::test]
+async fn inv03_r25_what_a_stranger_had_crosses_only_by_name() {
+    let (store, _) = memory();
+    let app = app(store);
+    let mut client = Client::new(&app);
+    client.post("/put/cart/apple").await.ok();
+    client.post("/put/other/pear").await.ok();
+    client.post("/login/alice?with=1").await.ok();
+    assert_eq!(client.get("/get/cart").await.ok(), "apple");
+    assert_eq!(client.get("/get/with").await.ok(), "1");
+    assert_eq!(client.get("/get/other").await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn inv03_r25_also_from_a_session_of_the_same_user_and_with_a_new_handle() {
+    let (store, _) = memory();
+    let app = app(store);
+    let mut client = Client::new(&app);
+    let first = client.post("/login/alice").await.ok();
+    client.post("/put/cart/apple").await.ok();
+    client.post("/put/other/pear").await.ok();
+    let before = client.id().unwrap().to_owned();
+    let second = client.post("/login/alice").await.ok();
+    assert_ne!(first, second);
+    assert_eq!(client.get("/get/cart").await.ok(), "apple");
+    assert_eq!(client.get("/get/other").await.status, StatusCode::NOT_FOUND);
+    assert_eq!(client.get("/sessions").await.ok().lines().count(), 1, "it replaced its own");
+    assert_eq!(
+        Client::holding(&app, &before).get("/me").await.problem(),
+        ("session_ended", Some("regenerated"))
+    );
+}
+
+#[tokio::test]
+async fn inv03_what_a_login_keeps_is_what_was_last_stored() {
+    let (store, _) = memory();
+    let holding = Holding::new(store);
+    let app = app(holding.clone());
+    let mut client = Client::new(&app);
+    client.post("/put/cart/apple").await.ok();
+    let mut other = client.clone();
+    // The login has read the cart and made the new session; another request changes the cart before the old one ends.
+    let held = holding.hold(Call::End);
+    let login = tokio::spawn(async move {
+        client.post("/login/alice").await.ok();
+        client
+    });
+    held.arrived().await;
+    other.post("/put/cart/pear").await.ok();
+    held.release();
+    let mut client = login.await.unwrap();
+    assert_eq!(client.get("/get/cart").await.ok(), "pear");
+}
+
+#[tokio::test]
+async fn inv03_a_login_whose_old_session_cannot_be_ended_did_not_happen() {
+    let (store, _) = memory();
+    let failing = Failing::new(store.clone());
+    let app = app(failing.clone());
+    let mut client = Client::new(&app);
+    client.post("/put/cart/apple").await.ok();
+    failing.fail_next(Call::End);
+    let reply = client.post("/login/alice").await;
+    assert_eq!((reply.status, reply.set_cookies().len()), (StatusCode::SERVICE_UNAVAILABLE, 0));
+    failing.heal();
+    assert_eq!(store.list("alice".into()).await.unwrap().len(), 0, "the new session is ended");
+    assert_eq!(client.get("/get/cart").await.ok(), "apple", "the old one goes on");
+}
+
+#[tokio::test]
+async fn inv01_r24_a_slow_request_under_the_old_id_changes_nothing_after_the_login() {
+    let (store, _) = memory();
+    let holding = Holding::new(store.clone());
+    let app = app(holding.clone());
+    let mut client = Client::new(&app);
+    client.post("/put/cart/apple").await.ok();
+    let mut slow = client.clone();
+    let held = holding.hold(Call::Apply);
+    let late = tokio::spawn(async move { slow.post("/put/cart/late").await });
+    held.arrived().await;
+    client.post("/login/alice").await.ok();
+    held.release();
+    let late = late.await.unwrap();
+    assert_eq!(late.problem(), ("session_moved", None));
+    assert_eq!((late.status, late.set_cookies().len()), (StatusCode::CONFLICT, 0));
+    assert_eq!(client.get("/get/cart").await.ok(), "apple");
+}
+
+#[tokio::test]
+async fn inv01_inv02_a_slow_save_does_not_revive_an_ended_session() {
+    let (store, _) = memory();
+    let holding = Holding::new(store.clone());
+    let app = app(holding.clone());
+    let mut client = Client::signed_in(&app, "alice").await;
+    let mut slow = client.clone();
+    let held = holding.hold(Call::Apply);
+    let late = tokio::spawn(async move { slow.post("/put/cart/late").await });
+    held.arrived().await;
+    let dead = client.clone();
+    assert_eq!(client.post("/logout").await.ok(), "committed");
+    held.release();
+    let late = late.await.unwrap();
+    assert_eq!(late.problem(), ("session_ended", Some("logged_out")));
+    assert_eq!(late.set_cookies().len(), 0);
+    let mut dead = dead;
+    assert_eq!(dead.get("/me").await.problem(), ("session_ended", Some("logged_out")));
+    assert_eq!(store.list("alice".into()).await.unwrap().len(), 0);
+}
+
+#[tokio::test]
+async fn inv10_r30_logout_is_stored_before_it_is_told() {
+    let (store, _) = memory();
+    let failing = Failing::new(store);
+    let app = app(failing.clone());
+    let mut client = Client::signed_in(&app, "alice").await;
+    failing.fail(Call::End);
+    let reply = client.post("/logout").await;
+    assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(reply.set_cookies().len(), 0, "a cookie is not removed on a guess");
+    failing.heal();
+    assert_eq!(client.get("/me").await.ok(), "alice");
+    let dead = client.clone();
+    assert_eq!(client.post("/logout").await.ok(), "committed");
+    assert_eq!(client.id(), None);
+    let mut dead = dead;
+    assert_eq!(dead.get("/me").await.problem(), ("session_ended", Some("logged_out")));
+}
+
+#[tokio::test]
+async fn r31_signing_out_twice_is_fine() {
+    let (store, _) = memory();
+    let app = app(store);
+    let client = Client::signed_in(&app, "alice").await;
+    assert_eq!(client.clone().post("/logout").await.ok(), "committed");
+    let mut again = client.clone();
+    assert_eq!(again.post("/logout").await.ok(), "none");
+    assert_eq!(again.id(), None, "the dead cookie goes away");
+    assert_eq!(Client::new(&app).post("/logout").await.ok(), "none");
+}
+
+#[tokio::test]
+async fn inv06_r23_regenerating_keeps_data_handle_and_absolute_end_and_kills_the_old_id() {
+    let (store, clock) = memory();
+    let app = app(store.clone());
+    let mut client = Client::signed_in(&app, "alice").await;
+    client.post("/put/a/1").await.ok();
+    let (before, handle) = (client.id().unwrap().to_owned(), client.get("/handle").await.ok());
+    let end = store.list("alice".into()).await.unwrap()[0].absolute_end();
+    clock.advance(Duration::from_secs(600));
+    client.post("/regenerate").await.ok();
+    assert_ne!(client.id().unwrap(), before);
+    assert_eq!(client.get("/handle").await.ok(), handle);
+    assert_eq!(client.get("/get/a").await.ok(), "1");
+    assert_eq!(store.list("alice".into()).await.unwrap()[0].absolute_end(), end);
+    assert_eq!(
+        Client::holding(&app, &before).get("/me").await.problem(),
+        ("session_ended", Some("regenerated"))
+    );
+}
+
+#[tokio::test]
+async fn inv06_r23_reauthenticating_is_a_new_id_and_new_ends_of_the_same_session() {
+    let (store, clock) = memory();
+    let app = app(store.clone());
+    let mut client = Client::signed_in(&app, "alice").await;
+    client.post("/put/a/1").await.ok();
+    let (before, handle) = (client.id().unwrap().to_owned(), client.get("/handle").await.ok());
+    let end = store.list("alice".into()).await.unwrap()[0].absolute_end();
+    clock.advance(Duration::from_secs(600));
+    assert_eq!(client.get("/fresh").await.problem(), ("sign_in_again", None));
+    client.post("/reauthenticate").await.ok();
+    assert_eq!(client.get("/fresh").await.ok(), "alice");
+    assert_ne!(client.id().unwrap(), before);
+    assert_eq!((client.get("/handle").await.ok(), client.get("/get/a").await.ok()), (handle, "1".into()));
+    assert_eq!(store.list("alice".into()).await.unwrap()[0].absolute_end(), end + Duration::from_secs(600));
+    assert_eq!(Client::holding(&app, &before).get("/me").await.status, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn inv15_r28_of_many_parallel_regenerations_one_wins_and_the_losers_leave_the_cookie_alone() {
+    for _ in 0..50 {
+        let (store, _) = memory();
+        let app = app(store.clone());
+        let client = Client::signed_in(&app, "alice").await;
+        let barrier = Arc::new(Barrier::new(8));
+        let mut tasks = tokio::task::JoinSet::new();
+        for _ in 0..8 {
+            let (mut client, barrier) = (client.clone(), Arc::clone(&barrier));
+            tasks.spawn(async move {
+                barrier.wait().await;
+                client.post("/regenerate").await
+            });
+        }
+        let replies = tasks.join_all().await;
+        let winners: Vec<_> = replies.iter().filter(|reply| reply.status.is_success()).collect();
+        assert_eq!(winners.len(), 1);
+        for reply in replies.iter().filter(|reply| !reply.status.is_success()) {
+            assert_eq!((reply.problem(), reply.set_cookies().len()), (("session_moved", None), 0));
+        }
+        assert_eq!(store.list("alice".into()).await.unwrap().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn inv15_under_an_id_superseded_a_moment_ago_nothing_is_made_but_by_signing_in() {
+    let (store, clock) = memory();
+    let app = app(store.clone());
+    let mut client = Client::signed_in(&app, "alice").await;
+    let mut old = client.clone();
+    client.post("/regenerate").await.ok();
+    for path in ["/put/a/1", "/remove/a", "/clear", "/count/a", "/add/a/1", "/regenerate", "/commit/a/1"] {
+        let reply = old.post(path).await;
+        assert_eq!((reply.problem(), reply.set_cookies().len()), (("session_moved", None), 0), "{path}");
+    }
+    let reply = old.post("/logout").await;
+    assert_eq!((reply.set_cookies().len(), &*reply.body), (0, "none"), "the winner's cookie stays");
+    assert_eq!(old.get("/look").await.set_cookies().len(), 0);
+    assert_eq!(store.entries(), 2);
+
+    let mut late = old.clone();
+    old.post("/login/bob").await.ok();
+    assert_eq!(old.get("/me").await.ok(), "bob");
+
+    clock.advance(Duration::from_secs(31));
+    late.post("/put/a/1").await.ok();
+    assert_eq!(late.get("/get/a").await.ok(), "1", "later it is a stranger's like any other dead one");
+}
+
+#[tokio::test]
+async fn inv15_a_login_that_supersedes_its_own_new_id_sends_only_the_last() {
+    let (store, _) = memory();
+    let app = crate::harness::routes()
+        .route(
+            "/twice",
+            axum::routing::post(async |session: sessile::Session| {
+                session.login("alice").await?;
+                session.regenerate_id().await?;
+                session.login("bob").keep(CART).await.map(|_| ())
+            }),
+        )
+        .layer(SessionLayer::new(store.clone()));
+    let mut client = Client::new(&app);
+    let reply = client.post("/twice").await;
+    assert_eq!(reply.set_cookies().len(), 1);
+    assert_eq!(client.get("/me").await.ok(), "bob");
+    assert_eq!(store.list("alice".into()).await.unwrap().len(), 0);
+}
+
+#[tokio::test]
+async fn a_session_written_to_after_logging_out_in_one_request_is_a_new_one() {
+    let (store, _) = memory();
+    let app = crate::harness::routes()
+        .route(
+            "/bye",
+            axum::routing::post(async |session: sessile::Session| {
+                session.insert(CART, "staged before")?;
+                session.logout().await?;
+                session.insert(crate::harness::text("flash"), "bye")
+            }),
+        )
+        .layer(SessionLayer::new(store));
+    let mut client = Client::signed_in(&app, "alice").await;
+    let before = client.id().unwrap().to_owned();
+    client.post("/bye").await.ok();
+    assert_ne!(client.id().unwrap(), before);
+    assert_eq!(client.get("/get/flash").await.ok(), "bye");
+    assert_eq!(client.get("/get/cart").await.status, StatusCode::NOT_FOUND);
+    assert_eq!(client.get("/who").await.body, "nobody");
+}
+
+#[tokio::test]
+async fn the_holder_of_a_dead_cookie_is_told_why_again_and_again_for_hours() {
+    let (store, clock) = memory();
+    let app = app(store.clone());
+    let client = Client::signed_in(&app, "alice").await;
+    client.clone().post("/revoke/alice/stolen%20laptop").await.ok();
+    for _ in 0..10 {
+        let reply = client.clone().get("/me").await;
+        assert_eq!(reply.problem(), ("session_ended", Some("revoked")));
+        let problem = reply.problem.unwrap();
+        assert_eq!(problem.note.as_deref(), Some("stolen laptop"));
+        assert!(problem.at.is_some());
+        clock.advance(2 * HOUR);
+        store.purge();
+    }
+}
+
+#[tokio::test]
+async fn a_user_id_that_is_empty_or_too_long_is_refused_and_nothing_is_lost() {
+    let (store, _) = memory();
+    let app = app(store.clone());
+    let mut client = Client::new(&app);
+    client.post("/put/cart/apple").await.ok();
+    for user in ["x".repeat(257)] {
+        let reply = client.post(&format!("/login/{user}")).await;
+        assert_eq!(reply.problem(), ("invalid_user", None));
+        assert_eq!(reply.status, StatusCode::UNPROCESSABLE_ENTITY);
+    }
+    assert_eq!(client.get("/get/cart").await.ok(), "apple");
+    client.post(&format!("/login/{}", "x".repeat(256))).await.ok();
+}
+
+#[tokio::test]
+async fn a_login_costs_one_call_or_two_or_three() {
+    let (store, _) = memory();
+    let spy = Spy::new(store);
+    let app = with(SessionLayer::builder(spy.clone()));
+    let mut client = Client::new(&app);
+    client.post("/login/alice").await.ok();
+    assert_eq!(spy.take(), [Call::Create]);
+    client.post("/login/alice").await.ok();
+    assert_eq!(spy.take(), [Call::Load, Call::Replace]);
+    client.post("/login/bob").await.ok();
+    assert_eq!(spy.take(), [Call::Load, Call::Create, Call::End]);
+    client.get("/me").await.ok();
+    assert_eq!(spy.take(), [Call::Load]);
+    client.post("/put/a/1").await.ok();
+    assert_eq!(spy.take(), [Call::Load, Call::Apply]);
+    client.post("/regenerate").await.ok();
+    assert_eq!(spy.take(), [Call::Load, Call::Replace]);
+    client.get("/ping").await.ok();
+    assert_eq!(spy.take(), []);
+    client.post("/logout").await.ok();
+    assert_eq!(spy.take(), [Call::Load, Call::End]);
+    client.post("/put/a/1").await.ok();
+    assert_eq!(spy.take(), [Call::Create]);
+}
