@@ -10,6 +10,8 @@ mod memory;
 pub mod rules;
 mod shelf;
 mod wheel;
+#[cfg(feature = "test-util")]
+pub mod wrappers;
 
 use std::future::Future;
 use std::time::SystemTime;

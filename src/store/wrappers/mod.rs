@@ -1,0 +1,110 @@
+//! Stores around a store, for tests (feature `test-util`).
+//!
+//! Each does one thing to every call and hands the rest on, so that they stack: a [`Spy`] around a [`Failing`] around
+//! a [`MemoryStore`](super::MemoryStore) counts calls that fail. A clone shares its state with the original: give one
+//! to the layer and keep one to steer.
+//!
+//! | wrapper | what it does |
+//! |---|---|
+//! | [`Spy`] | notes which calls were made, in order |
+//! | [`Failing`] | fails calls before they reach the store, or loses the reply of what was done |
+//! | [`Slow`] | delays every call |
+//! | [`Holding`] | stops one call, before or after the store, until the test lets it go |
+//!
+//! [`now`](SessionStore::now) and [`bucket`](SessionStore::bucket) are no calls: they are answered by the store inside.
+
+use std::future::Future;
+
+use super::{SessionStore, StoreError};
+
+/// Implements [`SessionStore`] for a wrapper through its [`Around`], so that the list of calls is written once.
+macro_rules! stores_around {
+    ($wrapper:ident) => {
+        impl<S: $crate::store::SessionStore> $crate::store::SessionStore for $wrapper<S> {
+            fn now(&self) -> std::time::SystemTime {
+                $crate::store::wrappers::Around::store(self).now()
+            }
+
+            fn bucket(&self, user: &$crate::id::UserId) -> $crate::id::Bucket {
+                $crate::store::wrappers::Around::store(self).bucket(user)
+            }
+
+            stores_around! { calls
+                create(create: $crate::store::Create) -> $crate::store::Created, Create;
+                load(key: $crate::id::RecordKey) -> Option<$crate::record::Entry>, Load;
+                load_each(keys: &[$crate::id::RecordKey]) -> Vec<Option<$crate::record::Entry>>, LoadEach;
+                apply(apply: $crate::store::Apply) -> $crate::store::Applied, Apply;
+                replace(replace: $crate::store::Replace) -> $crate::store::Replaced, Replace;
+                end(end: $crate::store::EndSessions) -> $crate::store::EndedSessions, End;
+                list(user: $crate::id::UserId) -> Vec<$crate::record::Record>, List;
+                count(kind: $crate::id::Kind) -> u64, Count;
+            }
+        }
+    };
+    (calls $($name:ident($given:ident: $what:ty) -> $out:ty, $call:ident;)*) => {$(
+        async fn $name(&self, $given: $what) -> Result<$out, $crate::store::StoreError> {
+            // In a block of its own: a store's method may begin to act before its future is polled.
+            let op = async move { $crate::store::wrappers::Around::store(self).$name($given).await };
+            $crate::store::wrappers::Around::around(self, $crate::store::wrappers::Call::$call, op).await
+        }
+    )*};
+}
+
+mod failing;
+mod holding;
+mod slow;
+mod spy;
+
+pub use failing::Failing;
+pub use holding::{Held, Holding};
+pub use slow::Slow;
+pub use spy::Spy;
+
+/// One operation of a [`SessionStore`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Call {
+    /// [`SessionStore::create`].
+    Create,
+    /// [`SessionStore::load`].
+    Load,
+    /// [`SessionStore::load_each`]: one call, however many keys.
+    LoadEach,
+    /// [`SessionStore::apply`].
+    Apply,
+    /// [`SessionStore::replace`].
+    Replace,
+    /// [`SessionStore::end`].
+    End,
+    /// [`SessionStore::list`].
+    List,
+    /// [`SessionStore::count`].
+    Count,
+}
+
+impl Call {
+    /// Every call.
+    pub const ALL: [Self; 8] = [
+        Self::Create,
+        Self::Load,
+        Self::LoadEach,
+        Self::Apply,
+        Self::Replace,
+        Self::End,
+        Self::List,
+        Self::Count,
+    ];
+}
+
+/// What a wrapper is: a store, and something that happens around each call of it.
+trait Around: Send + Sync + 'static {
+    type Store: SessionStore;
+
+    fn store(&self) -> &Self::Store;
+
+    /// Runs `op`, or not. Until it is polled, nothing of it has reached the store.
+    fn around<T: Send>(
+        &self,
+        call: Call,
+        op: impl Future<Output = Result<T, StoreError>> + Send,
+    ) -> impl Future<Output = Result<T, StoreError>> + Send;
+}
