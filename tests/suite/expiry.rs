@@ -16,9 +16,16 @@ async fn inv06_r33_a_session_ends_when_idle_and_not_a_moment_early() {
     let app = app(store);
     let mut client = Client::signed_in(&app, "alice").await;
     clock.advance(IDLE + TOUCH - TICK);
-    assert_eq!(client.get("/me").await.ok(), "alice", "and that was activity");
+    assert_eq!(
+        client.get("/me").await.ok(),
+        "alice",
+        "and that was activity"
+    );
     clock.advance(IDLE + TOUCH);
-    assert_eq!(client.get("/me").await.problem(), ("session_ended", Some("idle")));
+    assert_eq!(
+        client.get("/me").await.problem(),
+        ("session_ended", Some("idle"))
+    );
 }
 
 #[tokio::test]
@@ -34,13 +41,20 @@ async fn inv06_r34_a_session_ends_absolutely_however_busy_it_is() {
     clock.advance(20 * MINUTE - TICK);
     client.get("/me").await.ok();
     clock.advance(TICK);
-    assert_eq!(client.get("/me").await.problem(), ("session_ended", Some("absolute")));
+    assert_eq!(
+        client.get("/me").await.problem(),
+        ("session_ended", Some("absolute"))
+    );
 }
 
 #[tokio::test]
 async fn inv06_where_both_ends_are_past_the_earlier_is_the_reason() {
     let (store, clock) = memory();
-    let app = with(SessionLayer::builder(store).idle_timeout(HOUR).absolute_timeout(2 * HOUR));
+    let app = with(
+        SessionLayer::builder(store)
+            .idle_timeout(HOUR)
+            .absolute_timeout(2 * HOUR),
+    );
     let mut idle = Client::signed_in(&app, "idle").await;
     let mut busy = Client::signed_in(&app, "busy").await;
     clock.advance(59 * MINUTE);
@@ -48,11 +62,23 @@ async fn inv06_where_both_ends_are_past_the_earlier_is_the_reason() {
     clock.advance(59 * MINUTE);
     busy.get("/me").await.ok();
     clock.advance(3 * MINUTE);
-    assert_eq!(idle.get("/me").await.problem(), ("session_ended", Some("idle")));
-    assert_eq!(busy.get("/me").await.problem(), ("session_ended", Some("absolute")));
+    assert_eq!(
+        idle.get("/me").await.problem(),
+        ("session_ended", Some("idle"))
+    );
+    assert_eq!(
+        busy.get("/me").await.problem(),
+        ("session_ended", Some("absolute"))
+    );
     clock.advance(HOUR);
-    assert_eq!(idle.get("/me").await.problem(), ("session_ended", Some("idle")));
-    assert_eq!(busy.get("/me").await.problem(), ("session_ended", Some("absolute")));
+    assert_eq!(
+        idle.get("/me").await.problem(),
+        ("session_ended", Some("idle"))
+    );
+    assert_eq!(
+        busy.get("/me").await.problem(),
+        ("session_ended", Some("absolute"))
+    );
 }
 
 #[tokio::test]
@@ -82,12 +108,19 @@ async fn inv06_r37_a_busy_session_is_touched_once_a_threshold_and_never_dies_ear
 #[tokio::test]
 async fn inv06_late_by_at_most_the_touch_threshold() {
     let (store, clock) = memory();
-    let app = with(SessionLayer::builder(store).idle_timeout(HOUR).touch_threshold(MINUTE));
+    let app = with(
+        SessionLayer::builder(store)
+            .idle_timeout(HOUR)
+            .touch_threshold(MINUTE),
+    );
     let mut client = Client::signed_in(&app, "alice").await;
     clock.advance(TOUCH - TICK);
     client.get("/me").await.ok();
     clock.advance(HOUR + MINUTE);
-    assert_eq!(client.get("/me").await.problem(), ("session_ended", Some("idle")));
+    assert_eq!(
+        client.get("/me").await.problem(),
+        ("session_ended", Some("idle"))
+    );
 }
 
 #[tokio::test]
@@ -103,14 +136,21 @@ async fn r36_a_passive_request_reads_and_does_not_extend() {
         let mut request = client.request("GET", "/me");
         match n % 3 {
             0 => drop(request.extensions_mut().insert(Passive)),
-            1 => drop(request.headers_mut().insert("sec-purpose", "prefetch;prerender".parse().unwrap())),
+            1 => drop(
+                request
+                    .headers_mut()
+                    .insert("sec-purpose", "prefetch;prerender".parse().unwrap()),
+            ),
             _ => drop(request.headers_mut().insert(&header, "1".parse().unwrap())),
         }
         assert_eq!(client.send(request).await.ok(), "alice");
         assert_eq!(spy.take(), [Call::Load]);
     }
     clock.advance(MINUTE);
-    assert_eq!(client.get("/me").await.problem(), ("session_ended", Some("idle")));
+    assert_eq!(
+        client.get("/me").await.problem(),
+        ("session_ended", Some("idle"))
+    );
 }
 
 #[tokio::test]
@@ -118,9 +158,13 @@ async fn r40_a_clock_that_is_put_back_or_forward_a_few_seconds_harms_nobody() {
     let (store, clock) = memory();
     let app = app(store.clone());
     let mut client = Client::signed_in(&app, "alice").await;
-    let start = sessile::SessionStore::now(&store);
+    let start = store.now();
     for skew in [-5i64, 5, -3, 4] {
-        clock.set(if skew < 0 { start - Duration::from_secs(skew.unsigned_abs()) } else { start + Duration::from_secs(skew as u64) });
+        clock.set(if skew < 0 {
+            start - Duration::from_secs(skew.unsigned_abs())
+        } else {
+            start + Duration::from_secs(skew as u64)
+        });
         client.get("/me").await.ok();
         client.post("/put/a/1").await.ok();
         client.post("/regenerate").await.ok();
@@ -146,7 +190,10 @@ async fn a_change_of_agent_or_network_is_written_down_at_once_but_not_all_the_ti
     client.get("/me").await.ok();
     assert_eq!(spy.take(), [Call::Load, Call::Apply]);
     let record = store.list("alice".into()).await.unwrap().remove(0);
-    assert_eq!((record.user_agent(), record.address()), (Some("curl/9"), Some("192.0.2.77")));
+    assert_eq!(
+        (record.user_agent(), record.address()),
+        (Some("curl/9"), Some("192.0.2.77"))
+    );
     client.address = Some("198.51.100.7".parse().unwrap());
     client.get("/me").await.ok();
     assert_eq!(spy.take(), [Call::Load], "at most every ten seconds");
@@ -176,17 +223,27 @@ async fn r20_the_server_ends_a_session_whatever_the_cookie_says() {
     let app = app(store);
     let mut client = Client::new(&app);
     let reply = client.post("/login/alice?remember=1").await;
-    assert!(reply.set_cookies()[0].contains("Max-Age=2592000"), "{:?}", reply.set_cookies());
+    assert!(
+        reply.set_cookies()[0].contains("Max-Age=2592000"),
+        "{:?}",
+        reply.set_cookies()
+    );
     for _ in 0..(30 - 13) {
         clock.advance(24 * HOUR);
         client.get("/me").await.ok();
     }
     clock.advance(13 * 24 * HOUR);
-    assert_eq!(client.get("/me").await.problem(), ("session_ended", Some("absolute")));
+    assert_eq!(
+        client.get("/me").await.problem(),
+        ("session_ended", Some("absolute"))
+    );
     let mut idle = Client::new(&app);
     idle.post("/login/alice?remember=1").await.ok();
     clock.advance(14 * 24 * HOUR + MINUTE);
-    assert_eq!(idle.get("/me").await.problem(), ("session_ended", Some("idle")));
+    assert_eq!(
+        idle.get("/me").await.problem(),
+        ("session_ended", Some("idle"))
+    );
 }
 
 #[tokio::test]
@@ -199,12 +256,22 @@ async fn inv11_r35_what_is_over_is_dropped_in_time() {
     bob.post("/end-all").await.ok();
     clock.advance(IDLE + 5 * MINUTE);
     store.purge();
-    assert_eq!(store.entries(), 2, "the stranger's is gone, the others can still be told why");
-    assert_eq!(alice.clone().get("/me").await.problem(), ("session_ended", Some("idle")));
+    assert_eq!(
+        store.entries(),
+        2,
+        "the stranger's is gone, the others can still be told why"
+    );
+    assert_eq!(
+        alice.clone().get("/me").await.problem(),
+        ("session_ended", Some("idle"))
+    );
     clock.advance(2 * HOUR);
     store.purge();
     assert_eq!(store.entries(), 1);
-    assert_eq!(alice.clone().get("/me").await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(
+        alice.clone().get("/me").await.status,
+        StatusCode::UNAUTHORIZED
+    );
     clock.advance(24 * HOUR);
     store.purge();
     assert_eq!((store.entries(), store.bytes()), (0, 0));

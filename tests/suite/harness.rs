@@ -10,70 +10,107 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use http::{HeaderMap, Request, StatusCode, header};
 use sessile::{
-    AtLimit, Error, Fresh, Handle, Key, ManualClock, MemoryStore, Outcome, Problem, Session, SessionLayer,
-    SessionLayerBuilder, SessionStore, Sessions, UserSession,
+    AtLimit, Error, Fresh, Handle, Key, ManualClock, MemoryStore, Outcome, Problem, Session,
+    SessionLayer, SessionLayerBuilder, SessionStore, Sessions, UserSession,
 };
 use tower::ServiceExt;
 
-pub const CART: Key<String> = Key::new("cart");
-pub const HITS: Key<i64> = Key::new("hits");
-pub const COOKIE: &str = "__Host-session";
+pub(crate) const CART: Key<String> = Key::new("cart");
+pub(crate) const HITS: Key<i64> = Key::new("hits");
+pub(crate) const COOKIE: &str = "__Host-session";
 
-pub const MINUTE: Duration = Duration::from_secs(60);
-pub const HOUR: Duration = Duration::from_secs(3600);
+pub(crate) const MINUTE: Duration = Duration::from_secs(60);
+pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 /// Idle timeout and touch threshold of the default configuration.
-pub const IDLE: Duration = Duration::from_secs(30 * 60);
-pub const TOUCH: Duration = MINUTE;
+pub(crate) const IDLE: Duration = Duration::from_secs(30 * 60);
+pub(crate) const TOUCH: Duration = MINUTE;
 
 /// A store whose time stands still until it is moved.
-pub fn memory() -> (MemoryStore, ManualClock) {
+pub(crate) fn memory() -> (MemoryStore, ManualClock) {
     let clock = ManualClock::new();
     (MemoryStore::builder().clock(clock.clone()).build(), clock)
 }
 
 /// The application over a store, with the default settings.
-pub fn app(store: impl SessionStore) -> Router {
+pub(crate) fn app(store: impl SessionStore) -> Router {
     with(SessionLayer::builder(store))
 }
 
 /// The application with settings of its own.
-pub fn with(builder: SessionLayerBuilder) -> Router {
+pub(crate) fn with(builder: SessionLayerBuilder) -> Router {
     routes().layer(builder.build().unwrap())
 }
 
-pub fn limited(store: impl SessionStore, sessions: u32, at_limit: AtLimit) -> Router {
+pub(crate) fn limited(store: impl SessionStore, sessions: u32, at_limit: AtLimit) -> Router {
     with(SessionLayer::builder(store).max_sessions_per_user(sessions, at_limit))
 }
 
 /// The handlers alone.
-pub fn routes() -> Router {
+pub(crate) fn routes() -> Router {
     Router::new()
         .route("/ping", get(async || "pong"))
         .route("/look", get(async |_: Session| "looked"))
-        .route("/me", get(async |user: UserSession| user.user_id().to_string()))
-        .route("/who", get(async |user: Option<UserSession>| user.map_or("nobody".into(), |u| u.user_id().to_string())))
+        .route(
+            "/me",
+            get(async |user: UserSession| user.user_id().to_string()),
+        )
+        .route(
+            "/who",
+            get(async |user: Option<UserSession>| {
+                user.map_or("nobody".into(), |u| u.user_id().to_string())
+            }),
+        )
         .route("/login/{user}", post(login))
-        .route("/logout", post(async |session: Session| outcome(session.logout().await)))
-        .route("/regenerate", post(async |session: Session| session.regenerate_id().await))
-        .route("/reauthenticate", post(async |user: UserSession| user.reauthenticate().await))
-        .route("/fresh", get(async |Fresh(user): Fresh<300>| user.user_id().to_string()))
-        .route("/handle", get(async |session: Session| session.handle().map_or("none".into(), |h| h.to_string())))
+        .route(
+            "/logout",
+            post(async |session: Session| outcome(session.logout().await)),
+        )
+        .route(
+            "/regenerate",
+            post(async |session: Session| session.regenerate_id().await),
+        )
+        .route(
+            "/reauthenticate",
+            post(async |user: UserSession| user.reauthenticate().await),
+        )
+        .route(
+            "/fresh",
+            get(async |Fresh(user): Fresh<300>| user.user_id().to_string()),
+        )
+        .route(
+            "/handle",
+            get(async |session: Session| session.handle().map_or("none".into(), |h| h.to_string())),
+        )
         .route("/get/{key}", get(value))
         .route("/put/{key}/{value}", post(put))
         .route("/commit/{key}/{value}", post(put_and_commit))
-        .route("/remove/{key}", post(async |session: Session, Path(key): Path<String>| session.remove(text(&key))))
+        .route(
+            "/remove/{key}",
+            post(async |session: Session, Path(key): Path<String>| session.remove(text(&key))),
+        )
         .route("/clear", post(async |session: Session| session.clear()))
         .route("/count/{key}", post(count))
         .route("/add/{key}/{by}", post(add))
         .route("/fail/{status}/{key}", post(fail))
         .route("/sessions", get(sessions))
-        .route("/end/{handle}", post(async |user: UserSession, Path(handle): Path<Handle>| ended(user.end(handle).await)))
-        .route("/end-others", post(async |user: UserSession| ended(user.end_others().await)))
-        .route("/end-all", post(async |user: UserSession| ended(user.end_all().await)))
+        .route(
+            "/end/{handle}",
+            post(async |user: UserSession, Path(handle): Path<Handle>| {
+                ended(user.end(handle).await)
+            }),
+        )
+        .route(
+            "/end-others",
+            post(async |user: UserSession| ended(user.end_others().await)),
+        )
+        .route(
+            "/end-all",
+            post(async |user: UserSession| ended(user.end_all().await)),
+        )
         .route("/revoke/{user}/{note}", post(revoke))
 }
 
-pub fn text(name: &str) -> Key<String> {
+pub(crate) fn text(name: &str) -> Key<String> {
     Key::named(name).unwrap()
 }
 
@@ -114,7 +151,10 @@ async fn put(session: Session, Path((key, value)): Path<(String, String)>) -> Re
     session.insert(text(&key), value.as_str())
 }
 
-async fn put_and_commit(session: Session, Path((key, value)): Path<(String, String)>) -> Result<String, Error> {
+async fn put_and_commit(
+    session: Session,
+    Path((key, value)): Path<(String, String)>,
+) -> Result<String, Error> {
     session.insert(text(&key), value.as_str())?;
     outcome(session.commit().await)
 }
@@ -130,7 +170,10 @@ async fn add(session: Session, Path((key, by)): Path<(String, i64)>) -> Result<S
     Ok(sum.to_string())
 }
 
-async fn fail(session: Session, Path((status, key)): Path<(u16, String)>) -> Result<StatusCode, Error> {
+async fn fail(
+    session: Session,
+    Path((status, key)): Path<(u16, String)>,
+) -> Result<StatusCode, Error> {
     session.insert(text(&key), "staged")?;
     Ok(StatusCode::from_u16(status).unwrap())
 }
@@ -149,30 +192,33 @@ async fn sessions(user: UserSession) -> Result<String, Error> {
     Ok(lines)
 }
 
-async fn revoke(sessions: Sessions, Path((user, note)): Path<(String, String)>) -> Result<String, Error> {
+async fn revoke(
+    sessions: Sessions,
+    Path((user, note)): Path<(String, String)>,
+) -> Result<String, Error> {
     ended(sessions.revoke_all(user, &note).await)
 }
 
 /// A browser: sends the cookies that it was given.
 #[derive(Clone)]
-pub struct Client {
+pub(crate) struct Client {
     app: Router,
-    pub cookies: BTreeMap<String, String>,
-    pub agent: Option<String>,
-    pub address: Option<std::net::IpAddr>,
+    pub(crate) cookies: BTreeMap<String, String>,
+    pub(crate) agent: Option<String>,
+    pub(crate) address: Option<std::net::IpAddr>,
 }
 
 /// What came back.
 #[derive(Debug)]
-pub struct Reply {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    pub body: String,
-    pub problem: Option<Problem>,
+pub(crate) struct Reply {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: String,
+    pub(crate) problem: Option<Problem>,
 }
 
 impl Client {
-    pub fn new(app: &Router) -> Self {
+    pub(crate) fn new(app: &Router) -> Self {
         Self {
             app: app.clone(),
             cookies: BTreeMap::new(),
@@ -182,36 +228,40 @@ impl Client {
     }
 
     /// One that presents this id and no other.
-    pub fn holding(app: &Router, id: &str) -> Self {
+    pub(crate) fn holding(app: &Router, id: &str) -> Self {
         let mut client = Self::new(app);
         client.cookies.insert(COOKIE.into(), id.into());
         client
     }
 
     /// One that has signed in.
-    pub async fn signed_in(app: &Router, user: &str) -> Self {
+    pub(crate) async fn signed_in(app: &Router, user: &str) -> Self {
         let mut client = Self::new(app);
         let reply = client.post(&format!("/login/{user}")).await;
         assert_eq!(reply.status, StatusCode::OK, "{}", reply.body);
         client
     }
 
-    pub fn id(&self) -> Option<&str> {
+    pub(crate) fn id(&self) -> Option<&str> {
         self.cookies.get(COOKIE).map(String::as_str)
     }
 
-    pub async fn get(&mut self, path: &str) -> Reply {
+    pub(crate) async fn get(&mut self, path: &str) -> Reply {
         self.send(self.request("GET", path)).await
     }
 
-    pub async fn post(&mut self, path: &str) -> Reply {
+    pub(crate) async fn post(&mut self, path: &str) -> Reply {
         self.send(self.request("POST", path)).await
     }
 
-    pub fn request(&self, method: &str, path: &str) -> Request<Body> {
+    pub(crate) fn request(&self, method: &str, path: &str) -> Request<Body> {
         let mut request = Request::builder().method(method).uri(path);
         if !self.cookies.is_empty() {
-            let pairs: Vec<_> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            let pairs: Vec<_> = self
+                .cookies
+                .iter()
+                .map(|(name, value)| format!("{name}={value}"))
+                .collect();
             request = request.header(header::COOKIE, pairs.join("; "));
         }
         if let Some(agent) = &self.agent {
@@ -219,12 +269,14 @@ impl Client {
         }
         let mut request = request.body(Body::empty()).unwrap();
         if let Some(address) = self.address {
-            request.extensions_mut().insert(sessile::ClientAddress(address));
+            request
+                .extensions_mut()
+                .insert(sessile::ClientAddress(address));
         }
         request
     }
 
-    pub async fn send(&mut self, request: Request<Body>) -> Reply {
+    pub(crate) async fn send(&mut self, request: Request<Body>) -> Reply {
         let reply = reply(self.app.clone().oneshot(request).await.unwrap()).await;
         for (name, value) in reply.cookies() {
             if value.is_empty() {
@@ -237,7 +289,7 @@ impl Client {
     }
 }
 
-pub async fn reply(response: Response) -> Reply {
+pub(crate) async fn reply(response: Response) -> Reply {
     let (parts, body) = response.into_parts();
     let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap();
     Reply {
@@ -250,12 +302,16 @@ pub async fn reply(response: Response) -> Reply {
 
 impl Reply {
     /// Every `Set-Cookie`, as text.
-    pub fn set_cookies(&self) -> Vec<&str> {
-        self.headers.get_all(header::SET_COOKIE).iter().map(|value| value.to_str().unwrap()).collect()
+    pub(crate) fn set_cookies(&self) -> Vec<&str> {
+        self.headers
+            .get_all(header::SET_COOKIE)
+            .iter()
+            .map(|value| value.to_str().unwrap())
+            .collect()
     }
 
     /// Name and value of every `Set-Cookie`.
-    pub fn cookies(&self) -> Vec<(String, String)> {
+    pub(crate) fn cookies(&self) -> Vec<(String, String)> {
         self.set_cookies()
             .into_iter()
             .map(|text| {
@@ -266,19 +322,25 @@ impl Reply {
             .collect()
     }
 
-    pub fn header(&self, name: header::HeaderName) -> Option<&str> {
+    pub(crate) fn header(&self, name: header::HeaderName) -> Option<&str> {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
 
     /// The problem's code and reason.
     #[track_caller]
-    pub fn problem(&self) -> (&'static str, Option<&'static str>) {
-        let problem = self.problem.as_ref().unwrap_or_else(|| panic!("no problem in {self:?}"));
-        (problem.kind.as_str(), problem.reason.map(|reason| reason.as_str()))
+    pub(crate) fn problem(&self) -> (&'static str, Option<&'static str>) {
+        let problem = self
+            .problem
+            .as_ref()
+            .unwrap_or_else(|| panic!("no problem in {self:?}"));
+        (
+            problem.kind.as_str(),
+            problem.reason.map(|reason| reason.as_str()),
+        )
     }
 
     #[track_caller]
-    pub fn ok(self) -> String {
+    pub(crate) fn ok(self) -> String {
         assert!(self.status.is_success(), "{self:?}");
         self.body
     }
@@ -288,7 +350,7 @@ impl Reply {
 ///
 /// # Panics
 /// When it has not after a generous while.
-pub async fn settled(mut done: impl AsyncFnMut() -> bool) {
+pub(crate) async fn settled(mut done: impl AsyncFnMut() -> bool) {
     for _ in 0..10_000 {
         if done().await {
             return;

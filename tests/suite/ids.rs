@@ -24,10 +24,17 @@ async fn inv04_r03_a_made_up_id_of_the_right_shape_never_becomes_a_session() {
     assert_eq!(client.get("/look").await.set_cookies().len(), 0);
     assert_eq!(store.entries(), 0);
     client.post("/put/a/1").await.ok();
-    assert_ne!(client.id().unwrap(), made_up(), "what is written goes under an id of ours");
+    assert_ne!(
+        client.id().unwrap(),
+        made_up(),
+        "what is written goes under an id of ours"
+    );
     client.post("/login/alice").await.ok();
     assert_ne!(client.id().unwrap(), made_up());
-    assert_eq!(Client::holding(&app, &made_up()).get("/me").await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(
+        Client::holding(&app, &made_up()).get("/me").await.status,
+        StatusCode::UNAUTHORIZED
+    );
 }
 
 #[tokio::test]
@@ -68,7 +75,10 @@ async fn inv04_r04_ten_thousand_cookies_are_read_and_four_looked_up() {
     let spy = Spy::new(store);
     let app = app(spy.clone());
     let many = format!("{COOKIE}={}; ", made_up()).repeat(10_000);
-    let request = Request::get("/look").header(header::COOKIE, many).body(axum::body::Body::empty()).unwrap();
+    let request = Request::get("/look")
+        .header(header::COOKIE, many)
+        .body(axum::body::Body::empty())
+        .unwrap();
     assert_eq!(Client::new(&app).send(request).await.status, StatusCode::OK);
     assert_eq!(spy.take(), [Call::LoadEach]);
 }
@@ -81,10 +91,22 @@ async fn inv05_r06_the_stored_digest_sent_as_the_cookie_opens_nothing() {
     let bytes = URL_SAFE_NO_PAD.decode(alice.id().unwrap()).unwrap();
     let digest = Sha256::digest(&bytes[3..]);
     let forged = URL_SAFE_NO_PAD.encode([&bytes[..3], &digest[..]].concat());
-    assert_eq!(Client::holding(&app, &forged).get("/me").await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(
+        Client::holding(&app, &forged).get("/me").await.status,
+        StatusCode::UNAUTHORIZED
+    );
     let text = URL_SAFE_NO_PAD.encode(digest);
-    assert_eq!(Client::holding(&app, &text).get("/me").await.status, StatusCode::UNAUTHORIZED);
-    assert_eq!(Client::holding(&app, alice.id().unwrap()).get("/me").await.status, StatusCode::OK);
+    assert_eq!(
+        Client::holding(&app, &text).get("/me").await.status,
+        StatusCode::UNAUTHORIZED
+    );
+    assert_eq!(
+        Client::holding(&app, alice.id().unwrap())
+            .get("/me")
+            .await
+            .status,
+        StatusCode::OK
+    );
 }
 
 #[tokio::test]
@@ -101,9 +123,16 @@ async fn inv05_r05_what_the_store_sees_rebuilds_no_cookie() {
         digest: Digest::from_bytes(Sha256::digest(&id[3..]).into()),
     };
     let entry = store.load(key).await.unwrap().unwrap();
-    assert!(matches!(entry, Entry::Live(_)), "the store knows the digest of the secret");
+    assert!(
+        matches!(entry, Entry::Live(_)),
+        "the store knows the digest of the secret"
+    );
     let dump = [entry.to_bytes(), format!("{entry:?} {key:?}").into_bytes()].concat();
-    assert!(!dump.windows(8).any(|run| id[3..].windows(8).any(|secret| secret == run)));
+    assert!(
+        !dump
+            .windows(8)
+            .any(|run| id[3..].windows(8).any(|secret| secret == run))
+    );
 }
 
 #[tokio::test]
@@ -114,7 +143,10 @@ async fn inv04_a_wrong_bucket_is_only_a_miss() {
     let mut id = URL_SAFE_NO_PAD.decode(alice.id().unwrap()).unwrap();
     id[1] ^= 1;
     let moved = URL_SAFE_NO_PAD.encode(id);
-    assert_eq!(Client::holding(&app, &moved).get("/me").await.problem(), ("not_signed_in", None));
+    assert_eq!(
+        Client::holding(&app, &moved).get("/me").await.problem(),
+        ("not_signed_in", None)
+    );
 }
 
 #[tokio::test]
@@ -132,7 +164,9 @@ async fn r08_an_id_in_the_url_or_another_header_is_ignored() {
         Request::get("/me").header(COOKIE, id),
         Request::get("/me").header(header::COOKIE, format!("session={id}")),
     ] {
-        let reply = Client::new(&app).send(request.body(axum::body::Body::empty()).unwrap()).await;
+        let reply = Client::new(&app)
+            .send(request.body(axum::body::Body::empty()).unwrap())
+            .await;
         assert_eq!(reply.problem(), ("not_signed_in", None));
     }
     assert_eq!(spy.take(), []);
@@ -150,5 +184,8 @@ async fn inv09_r64_a_hundred_thousand_strangers_leave_nothing() {
         }
     }
     assert_eq!(spy.take(), []);
-    assert_eq!((store.entries(), store.count(Kind::User).await.unwrap()), (0, 0));
+    assert_eq!(
+        (store.entries(), store.count(Kind::User).await.unwrap()),
+        (0, 0)
+    );
 }

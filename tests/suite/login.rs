@@ -21,7 +21,10 @@ async fn inv03_r22_after_a_login_the_id_from_before_opens_nothing() {
     assert_ne!(client.id().unwrap(), before);
 
     let mut thief = Client::holding(&app, &before);
-    assert_eq!(thief.get("/me").await.problem(), ("session_ended", Some("regenerated")));
+    assert_eq!(
+        thief.get("/me").await.problem(),
+        ("session_ended", Some("regenerated"))
+    );
     assert_eq!(thief.get("/get/cart").await.status, StatusCode::NOT_FOUND);
     assert_eq!(thief.get("/who").await.body, "nobody");
 }
@@ -41,7 +44,11 @@ async fn inv03_r22_also_under_many_parallel_requests_that_carry_it() {
             tasks.spawn(async move {
                 barrier.wait().await;
                 let path = ["/put/cart/evil", "/count/n", "/look", "/regenerate"][n % 4];
-                let reply = if n % 4 == 2 { thief.get(path).await } else { thief.post(path).await };
+                let reply = if n % 4 == 2 {
+                    thief.get(path).await
+                } else {
+                    thief.post(path).await
+                };
                 (reply.status, thief)
             });
         }
@@ -49,9 +56,16 @@ async fn inv03_r22_also_under_many_parallel_requests_that_carry_it() {
         client.post("/login/alice").await.ok();
         while let Some(thief) = tasks.join_next().await {
             let (_, mut thief) = thief.unwrap();
-            assert_eq!(thief.get("/who").await.body, "nobody", "privilege is only under the new id");
+            assert_eq!(
+                thief.get("/who").await.body,
+                "nobody",
+                "privilege is only under the new id"
+            );
         }
-        assert_eq!(Client::holding(&app, &before).get("/who").await.body, "nobody");
+        assert_eq!(
+            Client::holding(&app, &before).get("/who").await.body,
+            "nobody"
+        );
         assert_eq!(client.get("/me").await.ok(), "alice");
     }
 }
@@ -65,7 +79,10 @@ async fn inv03_r22_also_when_the_response_was_lost() {
     let before = client.clone();
     client.post("/login/alice").await.ok();
     let mut lost = before;
-    assert_eq!(lost.get("/me").await.problem(), ("session_ended", Some("regenerated")));
+    assert_eq!(
+        lost.get("/me").await.problem(),
+        ("session_ended", Some("regenerated"))
+    );
     lost.post("/login/alice").await.ok();
     assert_eq!(lost.get("/me").await.ok(), "alice");
 }
@@ -96,7 +113,11 @@ async fn inv03_r25_also_from_a_session_of_the_same_user_and_with_a_new_handle() 
     assert_ne!(first, second);
     assert_eq!(client.get("/get/cart").await.ok(), "apple");
     assert_eq!(client.get("/get/other").await.status, StatusCode::NOT_FOUND);
-    assert_eq!(client.get("/sessions").await.ok().lines().count(), 1, "it replaced its own");
+    assert_eq!(
+        client.get("/sessions").await.ok().lines().count(),
+        1,
+        "it replaced its own"
+    );
     assert_eq!(
         Client::holding(&app, &before).get("/me").await.problem(),
         ("session_ended", Some("regenerated"))
@@ -133,10 +154,21 @@ async fn inv03_a_login_whose_old_session_cannot_be_ended_did_not_happen() {
     client.post("/put/cart/apple").await.ok();
     failing.fail_next(Call::End);
     let reply = client.post("/login/alice").await;
-    assert_eq!((reply.status, reply.set_cookies().len()), (StatusCode::SERVICE_UNAVAILABLE, 0));
+    assert_eq!(
+        (reply.status, reply.set_cookies().len()),
+        (StatusCode::SERVICE_UNAVAILABLE, 0)
+    );
     failing.heal();
-    assert_eq!(store.list("alice".into()).await.unwrap().len(), 0, "the new session is ended");
-    assert_eq!(client.get("/get/cart").await.ok(), "apple", "the old one goes on");
+    assert_eq!(
+        store.list("alice".into()).await.unwrap().len(),
+        0,
+        "the new session is ended"
+    );
+    assert_eq!(
+        client.get("/get/cart").await.ok(),
+        "apple",
+        "the old one goes on"
+    );
 }
 
 #[tokio::test]
@@ -154,7 +186,10 @@ async fn inv01_r24_a_slow_request_under_the_old_id_changes_nothing_after_the_log
     held.release();
     let late = late.await.unwrap();
     assert_eq!(late.problem(), ("session_moved", None));
-    assert_eq!((late.status, late.set_cookies().len()), (StatusCode::CONFLICT, 0));
+    assert_eq!(
+        (late.status, late.set_cookies().len()),
+        (StatusCode::CONFLICT, 0)
+    );
     assert_eq!(client.get("/get/cart").await.ok(), "apple");
 }
 
@@ -175,7 +210,10 @@ async fn inv01_inv02_a_slow_save_does_not_revive_an_ended_session() {
     assert_eq!(late.problem(), ("session_ended", Some("logged_out")));
     assert_eq!(late.set_cookies().len(), 0);
     let mut dead = dead;
-    assert_eq!(dead.get("/me").await.problem(), ("session_ended", Some("logged_out")));
+    assert_eq!(
+        dead.get("/me").await.problem(),
+        ("session_ended", Some("logged_out"))
+    );
     assert_eq!(store.list("alice".into()).await.unwrap().len(), 0);
 }
 
@@ -188,14 +226,21 @@ async fn inv10_r30_logout_is_stored_before_it_is_told() {
     failing.fail(Call::End);
     let reply = client.post("/logout").await;
     assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(reply.set_cookies().len(), 0, "a cookie is not removed on a guess");
+    assert_eq!(
+        reply.set_cookies().len(),
+        0,
+        "a cookie is not removed on a guess"
+    );
     failing.heal();
     assert_eq!(client.get("/me").await.ok(), "alice");
     let dead = client.clone();
     assert_eq!(client.post("/logout").await.ok(), "committed");
     assert_eq!(client.id(), None);
     let mut dead = dead;
-    assert_eq!(dead.get("/me").await.problem(), ("session_ended", Some("logged_out")));
+    assert_eq!(
+        dead.get("/me").await.problem(),
+        ("session_ended", Some("logged_out"))
+    );
 }
 
 #[tokio::test]
@@ -216,14 +261,20 @@ async fn inv06_r23_regenerating_keeps_data_handle_and_absolute_end_and_kills_the
     let app = app(store.clone());
     let mut client = Client::signed_in(&app, "alice").await;
     client.post("/put/a/1").await.ok();
-    let (before, handle) = (client.id().unwrap().to_owned(), client.get("/handle").await.ok());
+    let (before, handle) = (
+        client.id().unwrap().to_owned(),
+        client.get("/handle").await.ok(),
+    );
     let end = store.list("alice".into()).await.unwrap()[0].absolute_end();
     clock.advance(Duration::from_secs(600));
     client.post("/regenerate").await.ok();
     assert_ne!(client.id().unwrap(), before);
     assert_eq!(client.get("/handle").await.ok(), handle);
     assert_eq!(client.get("/get/a").await.ok(), "1");
-    assert_eq!(store.list("alice".into()).await.unwrap()[0].absolute_end(), end);
+    assert_eq!(
+        store.list("alice".into()).await.unwrap()[0].absolute_end(),
+        end
+    );
     assert_eq!(
         Client::holding(&app, &before).get("/me").await.problem(),
         ("session_ended", Some("regenerated"))
@@ -236,16 +287,34 @@ async fn inv06_r23_reauthenticating_is_a_new_id_and_new_ends_of_the_same_session
     let app = app(store.clone());
     let mut client = Client::signed_in(&app, "alice").await;
     client.post("/put/a/1").await.ok();
-    let (before, handle) = (client.id().unwrap().to_owned(), client.get("/handle").await.ok());
+    let (before, handle) = (
+        client.id().unwrap().to_owned(),
+        client.get("/handle").await.ok(),
+    );
     let end = store.list("alice".into()).await.unwrap()[0].absolute_end();
     clock.advance(Duration::from_secs(600));
-    assert_eq!(client.get("/fresh").await.problem(), ("sign_in_again", None));
+    assert_eq!(
+        client.get("/fresh").await.problem(),
+        ("sign_in_again", None)
+    );
     client.post("/reauthenticate").await.ok();
     assert_eq!(client.get("/fresh").await.ok(), "alice");
     assert_ne!(client.id().unwrap(), before);
-    assert_eq!((client.get("/handle").await.ok(), client.get("/get/a").await.ok()), (handle, "1".into()));
-    assert_eq!(store.list("alice".into()).await.unwrap()[0].absolute_end(), end + Duration::from_secs(600));
-    assert_eq!(Client::holding(&app, &before).get("/me").await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(
+        (
+            client.get("/handle").await.ok(),
+            client.get("/get/a").await.ok()
+        ),
+        (handle, "1".into())
+    );
+    assert_eq!(
+        store.list("alice".into()).await.unwrap()[0].absolute_end(),
+        end + Duration::from_secs(600)
+    );
+    assert_eq!(
+        Client::holding(&app, &before).get("/me").await.status,
+        StatusCode::UNAUTHORIZED
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -264,10 +333,16 @@ async fn inv15_r28_of_many_parallel_regenerations_one_wins_and_the_losers_leave_
             });
         }
         let replies = tasks.join_all().await;
-        let winners: Vec<_> = replies.iter().filter(|reply| reply.status.is_success()).collect();
+        let winners: Vec<_> = replies
+            .iter()
+            .filter(|reply| reply.status.is_success())
+            .collect();
         assert_eq!(winners.len(), 1);
         for reply in replies.iter().filter(|reply| !reply.status.is_success()) {
-            assert_eq!((reply.problem(), reply.set_cookies().len()), (("session_moved", None), 0));
+            assert_eq!(
+                (reply.problem(), reply.set_cookies().len()),
+                (("session_moved", None), 0)
+            );
         }
         assert_eq!(store.list("alice".into()).await.unwrap().len(), 1);
     }
@@ -280,12 +355,28 @@ async fn inv15_under_an_id_superseded_a_moment_ago_nothing_is_made_but_by_signin
     let mut client = Client::signed_in(&app, "alice").await;
     let mut old = client.clone();
     client.post("/regenerate").await.ok();
-    for path in ["/put/a/1", "/remove/a", "/clear", "/count/a", "/add/a/1", "/regenerate", "/commit/a/1"] {
+    for path in [
+        "/put/a/1",
+        "/remove/a",
+        "/clear",
+        "/count/a",
+        "/add/a/1",
+        "/regenerate",
+        "/commit/a/1",
+    ] {
         let reply = old.post(path).await;
-        assert_eq!((reply.problem(), reply.set_cookies().len()), (("session_moved", None), 0), "{path}");
+        assert_eq!(
+            (reply.problem(), reply.set_cookies().len()),
+            (("session_moved", None), 0),
+            "{path}"
+        );
     }
     let reply = old.post("/logout").await;
-    assert_eq!((reply.set_cookies().len(), &*reply.body), (0, "none"), "the winner's cookie stays");
+    assert_eq!(
+        (reply.set_cookies().len(), &*reply.body),
+        (0, "none"),
+        "the winner's cookie stays"
+    );
     assert_eq!(old.get("/look").await.set_cookies().len(), 0);
     assert_eq!(store.entries(), 2);
 
@@ -295,7 +386,11 @@ async fn inv15_under_an_id_superseded_a_moment_ago_nothing_is_made_but_by_signin
 
     clock.advance(Duration::from_secs(31));
     late.post("/put/a/1").await.ok();
-    assert_eq!(late.get("/get/a").await.ok(), "1", "later it is a stranger's like any other dead one");
+    assert_eq!(
+        late.get("/get/a").await.ok(),
+        "1",
+        "later it is a stranger's like any other dead one"
+    );
 }
 
 #[tokio::test]
@@ -345,7 +440,11 @@ async fn the_holder_of_a_dead_cookie_is_told_why_again_and_again_for_hours() {
     let (store, clock) = memory();
     let app = app(store.clone());
     let client = Client::signed_in(&app, "alice").await;
-    client.clone().post("/revoke/alice/stolen%20laptop").await.ok();
+    client
+        .clone()
+        .post("/revoke/alice/stolen%20laptop")
+        .await
+        .ok();
     for _ in 0..10 {
         let reply = client.clone().get("/me").await;
         assert_eq!(reply.problem(), ("session_ended", Some("revoked")));
@@ -369,7 +468,10 @@ async fn a_user_id_that_is_empty_or_too_long_is_refused_and_nothing_is_lost() {
         assert_eq!(reply.status, StatusCode::UNPROCESSABLE_ENTITY);
     }
     assert_eq!(client.get("/get/cart").await.ok(), "apple");
-    client.post(&format!("/login/{}", "x".repeat(256))).await.ok();
+    client
+        .post(&format!("/login/{}", "x".repeat(256)))
+        .await
+        .ok();
 }
 
 #[tokio::test]

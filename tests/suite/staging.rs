@@ -43,15 +43,38 @@ async fn inv10_staged_data_is_dropped_when_the_handler_failed_and_kept_when_it_r
     let spy = Spy::new(store);
     let app = app(spy.clone());
     let mut client = Client::signed_in(&app, "alice").await;
-    for (status, stored) in [(200, true), (302, true), (404, true), (422, true), (500, false), (503, false), (599, false)] {
+    for (status, stored) in [
+        (200, true),
+        (302, true),
+        (404, true),
+        (422, true),
+        (500, false),
+        (503, false),
+        (599, false),
+    ] {
         let key = format!("k{status}");
-        assert_eq!(client.post(&format!("/fail/{status}/{key}")).await.status.as_u16(), status);
-        assert_eq!(client.get(&format!("/get/{key}")).await.status.is_success(), stored, "{status}");
+        assert_eq!(
+            client
+                .post(&format!("/fail/{status}/{key}"))
+                .await
+                .status
+                .as_u16(),
+            status
+        );
+        assert_eq!(
+            client.get(&format!("/get/{key}")).await.status.is_success(),
+            stored,
+            "{status}"
+        );
     }
     let mut stranger = Client::new(&app);
     spy.take();
     let failed = stranger.post("/fail/500/a").await;
-    assert_eq!((failed.set_cookies().len(), spy.take()), (0, vec![]), "nor is a session made");
+    assert_eq!(
+        (failed.set_cookies().len(), spy.take()),
+        (0, vec![]),
+        "nor is a session made"
+    );
 }
 
 #[tokio::test]
@@ -104,10 +127,21 @@ async fn inv10_inv08_a_store_that_fails_is_503_with_retry_after_and_no_cookie() 
     assert_eq!(client.get("/me").await.ok(), "alice");
     let mut stranger = Client::new(&app);
     failing.fail_all();
-    assert_eq!(stranger.get("/look").await.status, StatusCode::OK, "strangers are served");
+    assert_eq!(
+        stranger.get("/look").await.status,
+        StatusCode::OK,
+        "strangers are served"
+    );
     let reply = stranger.post("/put/a/1").await;
-    assert_eq!((reply.problem(), reply.set_cookies().len()), (("store_unavailable", None), 0));
-    assert_eq!(client.get("/who").await.status, StatusCode::SERVICE_UNAVAILABLE, "away is not absent");
+    assert_eq!(
+        (reply.problem(), reply.set_cookies().len()),
+        (("store_unavailable", None), 0)
+    );
+    assert_eq!(
+        client.get("/who").await.status,
+        StatusCode::SERVICE_UNAVAILABLE,
+        "away is not absent"
+    );
     assert_eq!(client.get("/ping").await.status, StatusCode::OK);
 }
 
@@ -127,7 +161,10 @@ async fn inv10_a_store_that_fails_after_a_login_sends_the_logins_cookie() {
     let mut client = Client::new(&app);
     failing.fail(Call::Apply);
     let reply = client.post("/login-then-write").await;
-    assert_eq!((reply.problem(), reply.set_cookies().len()), (("store_unavailable", None), 1));
+    assert_eq!(
+        (reply.problem(), reply.set_cookies().len()),
+        (("store_unavailable", None), 1)
+    );
     failing.heal();
     assert_eq!(client.get("/me").await.ok(), "alice");
 }
@@ -139,7 +176,10 @@ async fn an_end_in_the_meantime_is_401_only_where_something_was_staged() {
     let app = app(holding.clone());
     let client = Client::signed_in(&app, "alice").await;
     clock.advance(Duration::from_secs(120));
-    for (path, status) in [("/me", StatusCode::OK), ("/fail/200/k", StatusCode::UNAUTHORIZED)] {
+    for (path, status) in [
+        ("/me", StatusCode::OK),
+        ("/fail/200/k", StatusCode::UNAUTHORIZED),
+    ] {
         let mut client = Client::signed_in(&app, "alice").await;
         clock.advance(Duration::from_secs(120));
         let held = holding.hold(Call::Apply);
@@ -150,7 +190,11 @@ async fn an_end_in_the_meantime_is_401_only_where_something_was_staged() {
         client.post("/logout").await.ok();
         held.release();
         let reply = slow.await.unwrap();
-        assert_eq!((reply.status, reply.set_cookies().len()), (status, 0), "{path}");
+        assert_eq!(
+            (reply.status, reply.set_cookies().len()),
+            (status, 0),
+            "{path}"
+        );
     }
     drop(client);
 }
@@ -162,15 +206,25 @@ async fn r66_a_record_over_the_limit_is_413_and_nothing_is_half_stored() {
     let mut client = Client::signed_in(&app, "alice").await;
     client.post("/put/a/small").await.ok();
     let large = "x".repeat(3000);
-    for path in [format!("/put/b/{large}"), format!("/commit/b/{large}"), format!("/put/a/{large}")] {
+    for path in [
+        format!("/put/b/{large}"),
+        format!("/commit/b/{large}"),
+        format!("/put/a/{large}"),
+    ] {
         let reply = client.post(&path).await;
-        assert_eq!((reply.problem(), reply.status.as_u16()), (("too_large", None), 413));
+        assert_eq!(
+            (reply.problem(), reply.status.as_u16()),
+            (("too_large", None), 413)
+        );
     }
     assert_eq!(client.get("/get/a").await.ok(), "small");
     assert_eq!(client.get("/get/b").await.status, StatusCode::NOT_FOUND);
     let mut stranger = Client::new(&app);
     let reply = stranger.post(&format!("/put/b/{large}")).await;
-    assert_eq!((reply.problem(), reply.set_cookies().len()), (("too_large", None), 0));
+    assert_eq!(
+        (reply.problem(), reply.set_cookies().len()),
+        (("too_large", None), 0)
+    );
 }
 
 #[tokio::test]
@@ -181,7 +235,10 @@ async fn a_commit_that_was_told_to_the_handler_is_not_told_twice() {
             "/try",
             post(async |session: Session| {
                 session.insert(CART, &"x".repeat(3000))?;
-                assert_eq!(session.commit().await.unwrap_err().kind(), ErrorKind::TooLarge);
+                assert_eq!(
+                    session.commit().await.unwrap_err().kind(),
+                    ErrorKind::TooLarge
+                );
                 session.insert(CART, "small")
             }),
         )
@@ -210,7 +267,9 @@ async fn after_the_response_a_session_reads_updates_and_logs_out_but_stages_noth
     client.get("/keep").await.ok();
     let session = kept.lock().unwrap().take().unwrap();
     assert_eq!(session.get(CART).unwrap().as_deref(), Some("apple"));
-    let sent = |result: Result<(), sessile::Error>| assert_eq!(result.unwrap_err().kind(), ErrorKind::ResponseSent);
+    let sent = |result: Result<(), sessile::Error>| {
+        assert_eq!(result.unwrap_err().kind(), ErrorKind::ResponseSent)
+    };
     sent(session.insert(CART, "x"));
     sent(session.remove(CART));
     sent(session.clear());
@@ -218,10 +277,19 @@ async fn after_the_response_a_session_reads_updates_and_logs_out_but_stages_noth
     sent(session.commit().await.map(|_| ()));
     sent(session.login("bob").await.map(|_| ()));
     assert_eq!(session.increment(crate::harness::HITS, 3).await.unwrap(), 3);
-    assert_eq!(session.update(CART, |cart| cart.unwrap() + "s").await.unwrap(), "apples");
+    assert_eq!(
+        session
+            .update(CART, |cart| cart.unwrap() + "s")
+            .await
+            .unwrap(),
+        "apples"
+    );
     assert_eq!(client.get("/get/cart").await.ok(), "apples");
     session.logout().await.unwrap();
-    assert_eq!(client.get("/me").await.problem(), ("session_ended", Some("logged_out")));
+    assert_eq!(
+        client.get("/me").await.problem(),
+        ("session_ended", Some("logged_out"))
+    );
 
     let mut stranger = Client::new(&app);
     stranger.get("/keep").await.ok();
@@ -234,6 +302,8 @@ async fn after_the_response_a_session_reads_updates_and_logs_out_but_stages_noth
 async fn a_login_that_is_still_under_way_when_the_response_leaves_ends_again() {
     let (store, _) = memory();
     let holding = Holding::new(store.clone());
+    let held = Arc::new(holding.hold(Call::Create));
+    let arrived = Arc::clone(&held);
     let (tell, told) = tokio::sync::oneshot::channel();
     let tell = Arc::new(Mutex::new(Some(tell)));
     let app = routes()
@@ -242,16 +312,21 @@ async fn a_login_that_is_still_under_way_when_the_response_leaves_ends_again() {
             post(move |session: Session| {
                 let tell = tell.lock().unwrap().take().unwrap();
                 async move {
-                    tokio::spawn(async move { tell.send(session.login("alice").await.map_err(|e| e.kind()).map(|_| ())) });
+                    tokio::spawn(async move {
+                        let login = session.login("alice").await;
+                        tell.send(login.map(|_| ()).map_err(|error| error.kind()))
+                    });
+                    arrived.arrived().await;
                 }
             }),
         )
-        .layer(SessionLayer::new(holding.clone()));
-    let held = holding.hold(Call::Create);
+        .layer(SessionLayer::new(holding));
     let reply = Client::new(&app).post("/spawn").await;
-    assert_eq!(reply.set_cookies().len(), 0);
-    held.arrived().await;
-    held.release();
+    assert_eq!(
+        (reply.status, reply.set_cookies().len()),
+        (StatusCode::OK, 0)
+    );
+    drop((app, held));
     assert_eq!(told.await.unwrap(), Err(ErrorKind::ResponseSent));
     assert_eq!(store.list("alice".into()).await.unwrap().len(), 0);
 }
@@ -273,7 +348,12 @@ async fn clear_and_remove_and_insert_are_seen_at_once_and_stored_together() {
                 session.remove(text("c"))?;
                 assert_eq!(session.get(text("b"))?.as_deref(), Some("2"));
                 // What is stored now is spared by the clear that is stored later.
-                assert_eq!(session.update(text("d"), |before| format!("{before:?}")).await?, "None");
+                assert_eq!(
+                    session
+                        .update(text("d"), |before| format!("{before:?}"))
+                        .await?,
+                    "None"
+                );
                 assert_eq!(session.get(text("d"))?.as_deref(), Some("None"));
                 Ok::<_, sessile::Error>(())
             }),
@@ -284,9 +364,19 @@ async fn clear_and_remove_and_insert_are_seen_at_once_and_stored_together() {
     spy.take();
     client.post("/all").await.ok();
     assert_eq!(spy.take(), [Call::Load, Call::Apply, Call::Apply]);
-    for (key, value) in [("a", None), ("old", None), ("b", Some("2")), ("c", None), ("d", Some("None"))] {
+    for (key, value) in [
+        ("a", None),
+        ("old", None),
+        ("b", Some("2")),
+        ("c", None),
+        ("d", Some("None")),
+    ] {
         let reply = client.get(&format!("/get/{key}")).await;
-        assert_eq!(reply.status.is_success().then_some(&*reply.body), value, "{key}");
+        assert_eq!(
+            reply.status.is_success().then_some(&*reply.body),
+            value,
+            "{key}"
+        );
     }
 }
 
@@ -300,9 +390,15 @@ async fn update_and_increment_start_from_what_is_staged() {
                 session.insert(crate::harness::HITS, &5)?;
                 assert_eq!(session.increment(crate::harness::HITS, 2).await?, 7);
                 session.insert(CART, "a")?;
-                assert_eq!(session.update(CART, |cart| cart.unwrap() + "b").await?, "ab");
+                assert_eq!(
+                    session.update(CART, |cart| cart.unwrap() + "b").await?,
+                    "ab"
+                );
                 session.remove(CART)?;
-                assert_eq!(session.update(CART, |cart| format!("{cart:?}")).await?, "None");
+                assert_eq!(
+                    session.update(CART, |cart| format!("{cart:?}")).await?,
+                    "None"
+                );
                 Ok::<_, sessile::Error>(())
             }),
         )
@@ -320,8 +416,14 @@ async fn a_value_that_does_not_decode_is_an_error_and_never_none() {
     let app = app(store);
     let mut client = Client::new(&app);
     client.post("/put/n/text").await.ok();
-    assert_eq!(client.post("/count/n").await.problem(), ("invalid_value", None));
-    assert_eq!(client.post("/add/n/1").await.problem(), ("invalid_value", None));
+    assert_eq!(
+        client.post("/count/n").await.problem(),
+        ("invalid_value", None)
+    );
+    assert_eq!(
+        client.post("/add/n/1").await.problem(),
+        ("invalid_value", None)
+    );
     assert_eq!(client.get("/get/n").await.ok(), "text");
 }
 
@@ -333,18 +435,41 @@ async fn the_layer_goes_around_any_tower_service_and_a_replaced_body_is_the_defa
     let (store, _) = memory();
     let failing = Failing::new(store);
     let service = tower::service_fn(async |request: http::Request<()>| {
-        let session = Session::from_extensions(request.extensions()).await.unwrap();
+        let session = Session::from_extensions(request.extensions())
+            .await
+            .unwrap();
         session.insert(CART, "apple").unwrap();
         Ok::<_, std::convert::Infallible>(http::Response::new(Bare("handler's")))
     });
     let mut service = SessionLayer::new(failing.clone()).layer(service);
-    let response = service.ready().await.unwrap().call(http::Request::new(())).await.unwrap();
-    assert_eq!((response.status().as_u16(), response.body()), (200, &Bare("handler's")));
+    let response = service
+        .ready()
+        .await
+        .unwrap()
+        .call(http::Request::new(()))
+        .await
+        .unwrap();
+    assert_eq!(
+        (response.status().as_u16(), response.body()),
+        (200, &Bare("handler's"))
+    );
     assert!(response.headers().contains_key(http::header::SET_COOKIE));
     failing.fail_all();
-    let response = service.ready().await.unwrap().call(http::Request::new(())).await.unwrap();
-    assert_eq!((response.status().as_u16(), response.body()), (503, &Bare("")));
-    assert_eq!(response.extensions().get::<Problem>().unwrap().kind, ErrorKind::StoreUnavailable);
+    let response = service
+        .ready()
+        .await
+        .unwrap()
+        .call(http::Request::new(()))
+        .await
+        .unwrap();
+    assert_eq!(
+        (response.status().as_u16(), response.body()),
+        (503, &Bare(""))
+    );
+    assert_eq!(
+        response.extensions().get::<Problem>().unwrap().kind,
+        ErrorKind::StoreUnavailable
+    );
     assert!(!response.headers().contains_key(http::header::SET_COOKIE));
 }
 
@@ -352,12 +477,17 @@ async fn the_layer_goes_around_any_tower_service_and_a_replaced_body_is_the_defa
 async fn an_error_of_the_service_passes_through_and_ends_what_it_signed_in() {
     let (store, _) = memory();
     let service = tower::service_fn(async |request: http::Request<()>| {
-        let session = Session::from_extensions(request.extensions()).await.unwrap();
+        let session = Session::from_extensions(request.extensions())
+            .await
+            .unwrap();
         session.login("alice").await.unwrap();
         Err::<http::Response<()>, _>("broken")
     });
     let service = SessionLayer::new(store.clone()).layer(service);
-    assert_eq!(service.oneshot(http::Request::new(())).await.unwrap_err(), "broken");
+    assert_eq!(
+        service.oneshot(http::Request::new(())).await.unwrap_err(),
+        "broken"
+    );
     crate::harness::settled(async || store.list("alice".into()).await.unwrap().is_empty()).await;
 }
 
@@ -366,15 +496,28 @@ async fn one_map_response_outside_gives_every_problem_its_look() {
     async fn look(response: axum::response::Response) -> axum::response::Response {
         use axum::response::IntoResponse;
         match response.extensions().get::<Problem>() {
-            Some(problem) => (problem.kind.status(), format!("seen {}", problem.kind)).into_response(),
+            Some(problem) => {
+                (problem.kind.status(), format!("seen {}", problem.kind)).into_response()
+            }
             None => response,
         }
     }
     let store = MemoryStore::builder().record_limit(500).build();
     let app = app(store).layer(axum::middleware::map_response(look));
     let mut client = Client::new(&app);
-    assert_eq!(client.get("/me").await.body, "seen not_signed_in", "an extractor's");
-    assert_eq!(client.post(&format!("/put/a/{}", "x".repeat(900))).await.body, "seen too_large", "the layer's");
+    assert_eq!(
+        client.get("/me").await.body,
+        "seen not_signed_in",
+        "an extractor's"
+    );
+    assert_eq!(
+        client
+            .post(&format!("/put/a/{}", "x".repeat(900)))
+            .await
+            .body,
+        "seen too_large",
+        "the layer's"
+    );
     let response = app.oneshot(client.request("GET", "/me")).await.unwrap();
     assert_eq!(reply(response).await.body, "seen not_signed_in");
 }

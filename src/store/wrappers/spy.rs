@@ -53,7 +53,7 @@ impl<S> Spy<S> {
     }
 
     /// The same, and forgets them.
-    #[must_use = "the calls are forgotten: there is no second look"]
+
     pub fn take(&self) -> Vec<Call> {
         std::mem::take(&mut self.lock())
     }

@@ -1,0 +1,161 @@
+//! Parallel writers of one session.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use http::StatusCode;
+use sessile::store::wrappers::{Call, Failing, Holding, Spy};
+use tokio::sync::Barrier;
+use tokio::task::JoinSet;
+
+use crate::harness::{Client, app, memory};
+
+async fn in_parallel(
+    client: &Client,
+    paths: impl IntoIterator<Item = String>,
+) -> Vec<crate::harness::Reply> {
+    let paths: Vec<_> = paths.into_iter().collect();
+    let barrier = Arc::new(Barrier::new(paths.len()));
+    let mut tasks = JoinSet::new();
+    for path in paths {
+        let (mut client, barrier) = (client.clone(), Arc::clone(&barrier));
+        tasks.spawn(async move {
+            barrier.wait().await;
+            client.post(&path).await
+        });
+    }
+    tasks.join_all().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn inv07_r58_parallel_writes_of_different_keys_all_survive() {
+    for _ in 0..20 {
+        let (store, _) = memory();
+        let app = app(store);
+        let mut client = Client::signed_in(&app, "alice").await;
+        let replies = in_parallel(&client, (0..40).map(|n| format!("/put/k{n}/{n}"))).await;
+        assert!(replies.iter().all(|reply| reply.status == StatusCode::OK));
+        for n in 0..40 {
+            assert_eq!(client.get(&format!("/get/k{n}")).await.ok(), n.to_string());
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn inv07_r59_a_hundred_parallel_updates_give_a_hundred_and_each_its_own_number() {
+    for path in ["/count/n", "/add/n/1"] {
+        let (store, _) = memory();
+        let app = app(store);
+        let mut client = Client::signed_in(&app, "alice").await;
+        let replies = in_parallel(&client, (0..100).map(|_| path.to_owned())).await;
+        let seen: BTreeSet<i64> = replies
+            .into_iter()
+            .map(|reply| reply.ok().parse().unwrap())
+            .collect();
+        assert_eq!(seen, (1..=100).collect(), "{path}");
+        assert_eq!(client.get("/get/n").await.ok(), "100");
+    }
+}
+
+#[tokio::test]
+async fn inv07_an_update_that_met_another_runs_its_closure_again_on_what_that_left() {
+    let (store, _) = memory();
+    let holding = Holding::new(store);
+    let spy = Spy::new(holding.clone());
+    let app = app(spy.clone());
+    let mut client = Client::signed_in(&app, "alice").await;
+    client.post("/count/n").await.ok();
+    let mut other = client.clone();
+    let held = holding.hold(Call::Apply);
+    spy.take();
+    let slow = tokio::spawn(async move { client.post("/count/n").await });
+    held.arrived().await;
+    assert_eq!(other.post("/add/n/10").await.ok(), "11");
+    held.release();
+    assert_eq!(slow.await.unwrap().ok(), "12");
+    let calls = spy.take();
+    assert_eq!(calls.iter().filter(|call| **call == Call::Apply).count(), 3);
+    assert_eq!(
+        calls.len(),
+        6,
+        "two loads, the other's write, a conflict, a reload, a write: {calls:?}"
+    );
+}
+
+#[tokio::test]
+async fn inv07_an_update_whose_reply_was_lost_is_an_error_and_is_not_applied_twice() {
+    for path in ["/count/n", "/add/n/1"] {
+        let (store, _) = memory();
+        let failing = Failing::new(store);
+        let app = app(failing.clone());
+        let mut client = Client::signed_in(&app, "alice").await;
+        client.post(path).await.ok();
+        failing.lose_next_reply(Call::Apply);
+        assert_eq!(
+            client.post(path).await.problem(),
+            ("store_unavailable", None)
+        );
+        assert_eq!(
+            client.get("/get/n").await.ok(),
+            "2",
+            "once, and never twice"
+        );
+    }
+}
+
+#[tokio::test]
+async fn inv07_r60_a_reader_never_writes_data() {
+    let (store, clock) = memory();
+    let holding = Holding::new(store);
+    let app = app(holding.clone());
+    let mut client = Client::signed_in(&app, "alice").await;
+    client.post("/put/a/1").await.ok();
+    clock.advance(std::time::Duration::from_secs(120));
+    // The reader's touch is late; what was written meanwhile stays.
+    let held = holding.hold(Call::Apply);
+    let mut reader = client.clone();
+    let reading = tokio::spawn(async move { reader.get("/get/a").await });
+    held.arrived().await;
+    client.post("/put/a/2").await.ok();
+    held.release();
+    assert_eq!(reading.await.unwrap().ok(), "1");
+    assert_eq!(client.get("/get/a").await.ok(), "2");
+}
+
+#[tokio::test]
+async fn r62_closing_a_stream_writes_nothing() {
+    use axum::body::Body;
+    use axum::routing::get;
+    use futures_util::StreamExt;
+    use sessile::{Session, SessionLayer};
+    let (store, _) = memory();
+    let spy = Spy::new(store);
+    let app = crate::harness::routes()
+        .route(
+            "/stream",
+            get(async |session: Session| {
+                let lines = futures_util::stream::unfold((session, 0), |(session, n)| async move {
+                    let count = session.increment(crate::harness::HITS, 1).await.ok()?;
+                    Some((
+                        Ok::<_, std::convert::Infallible>(format!("{count}\n")),
+                        (session, n + 1),
+                    ))
+                });
+                Body::from_stream(lines)
+            }),
+        )
+        .layer(SessionLayer::new(spy.clone()));
+    let mut client = Client::signed_in(&app, "alice").await;
+    let response = tower::ServiceExt::oneshot(app, client.request("GET", "/stream"))
+        .await
+        .unwrap();
+    let mut lines = response.into_body().into_data_stream();
+    for n in 1..=3 {
+        assert_eq!(lines.next().await.unwrap().unwrap(), format!("{n}\n"));
+    }
+    spy.take();
+    drop(lines);
+    tokio::task::yield_now().await;
+    assert_eq!(spy.take(), []);
+    assert_eq!(client.get("/get/hits").await.ok(), "3");
+}
