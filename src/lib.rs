@@ -1,4 +1,153 @@
-//! Sessions for tower and axum.
+//! Sessions for [tower] and [axum]: one layer around the routes, and handlers that pull [`Session`], [`UserSession`] or
+//! [`Sessions`].
+//!
+//! ```
+//! use axum::{Router, extract::Path, routing::{get, post}};
+//! use sessile::{Error, Key, MemoryStore, Session, SessionLayer, UserSession};
+//!
+//! const CART: Key<Vec<u32>> = Key::new("cart");       // a name and a type, checked by the compiler
+//!
+//! async fn add(session: Session, Path(item): Path<u32>) -> Result<(), Error> {
+//!     let mut cart = session.get(CART)?.unwrap_or_default();
+//!     cart.push(item);
+//!     session.insert(CART, &cart)                     // staged: stored before the response leaves
+//! }
+//!
+//! async fn login(session: Session, Path(user): Path<String>) -> Result<(), Error> {
+//!     session.login(user).keep(CART).await?;          // awaited: a new id, and the old one is dead
+//!     Ok(())
+//! }
+//!
+//! async fn me(user: UserSession) -> String {          // 401, with the reason, for anybody else
+//!     format!("hello {}", user.user_id())
+//! }
+//!
+//! let app: Router = Router::new()
+//!     .route("/cart/{item}", post(add))
+//!     .route("/login/{user}", post(login))
+//!     .route("/me", get(me))
+//!     .layer(SessionLayer::new(MemoryStore::new()));
+//! ```
+//!
+//! # Strangers
+//!
+//! A request without a cookie that writes nothing costs no store call and gets no cookie. The first value that a
+//! handler inserts makes a session; the cookie goes out with that response. Reading costs one store call a request,
+//! however many extractors there are, and a handler that extracts nothing costs none.
+//!
+//! # Data is staged, identity is awaited
+//!
+//! [`Session::insert`], [`remove`](Session::remove) and [`clear`](Session::clear) are synchronous. What they say is
+//! stored in one call when the handler has answered, and dropped when it failed (a status of 500 or above), panicked or
+//! was cancelled. [`login`](Session::login), [`logout`](Session::logout), [`regenerate_id`](Session::regenerate_id),
+//! [`update`](Session::update), [`increment`](Session::increment) and [`commit`](Session::commit) have happened when
+//! they return, and their cookie goes out with whatever response follows.
+//!
+//! Requests that run side by side and write different values all survive, since a value is stored by its name. For
+//! one value that several change at once there is `update`, which loses none:
+//!
+//! ```
+//! # use sessile::{Error, Key, Session};
+//! const VISITS: Key<u64> = Key::new("visits");
+//! async fn visit(session: Session) -> Result<String, Error> {
+//!     let visits = session.update(VISITS, |visits| visits.unwrap_or(0) + 1).await?;
+//!     Ok(format!("visit number {visits}"))
+//! }
+//! ```
+//!
+//! # What a response may become
+//!
+//! | what happened | the response |
+//! |---|---|
+//! | stored, or nothing to store | the handler's, with the cookie if there is a new one |
+//! | the store failed | 503 with `Retry-After`, and no cookie but that of an identity that is stored already |
+//! | the session ended meanwhile, and something was staged | 401 with the reason |
+//! | its id was superseded meanwhile, and something was staged | 409; the cookie is left alone |
+//! | the values are more than a record may have | 413; nothing is half stored |
+//!
+//! Each of these carries a [`Problem`] in its extensions, and so does every rejection of an extractor: one
+//! `map_response` outside of the layer gives them the application's own look. [`Problem`] shows how.
+//!
+//! # Users and their sessions
+//!
+//! ```
+//! # use sessile::{Error, Sessions, UserSession};
+//! async fn devices(user: UserSession) -> Result<String, Error> {
+//!     let mut page = String::new();
+//!     for session in user.sessions().await? {         // newest first, exactly those that open
+//!         let here = if session.current { " (here)" } else { "" };
+//!         page += &format!("{}{here}\n", session.user_agent.as_deref().unwrap_or("unknown"));
+//!     }
+//!     Ok(page)
+//! }
+//! async fn sign_out_elsewhere(user: UserSession) -> Result<String, Error> {
+//!     Ok(format!("{} ended", user.end_others().await?.count))
+//! }
+//! async fn lock(sessions: Sessions) -> Result<(), Error> {    // guard such a route
+//!     sessions.revoke_all("mallory", "locked by the help desk").await?;
+//!     Ok(())
+//! }
+//! ```
+//!
+//! A limit is one line, and holds under any number of parallel logins. Whoever holds the cookie of a session that
+//! ended is told why, for hours: [`EndReason`].
+//!
+//! ```
+//! # use sessile::{AtLimit, ConfigError, MemoryStore, SessionLayer};
+//! use std::time::Duration;
+//! # fn main() -> Result<(), ConfigError> {
+//! let sessions = SessionLayer::builder(MemoryStore::new())
+//!     .idle_timeout(Duration::from_secs(15 * 60))
+//!     .absolute_timeout(Duration::from_secs(8 * 3600))
+//!     .max_sessions_per_user(5, AtLimit::EndOldest)
+//!     .build()?;                                      // contradictions fail here, and say what to change
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Optional sign-in, and signing in again
+//!
+//! `Option<UserSession>` is `None` for whoever is not signed in, while a store that fails stays a failure. `Fresh<300>`
+//! asks for a sign-in within five minutes; [`UserSession::reauthenticate`] makes one.
+//!
+//! # Streams and sockets
+//!
+//! A [`Session`] may outlive its response, in a stream or a socket. It still reads, writes with `update` and
+//! `increment`, and logs out. What would need a cookie returns [`ErrorKind::ResponseSent`].
+//!
+//! # Without axum
+//!
+//! The layer goes around any tower service of `http` requests whose response body is `Default`; handlers get the session
+//! by [`Session::from_extensions`]. Switch the default feature `axum` off.
+//!
+//! # In tests
+//!
+//! With the feature `test-util`, a clock that is moved by hand and wrappers that record, fail, slow or hold the calls
+//! of a store drive a handler through everything that can happen: see `ManualClock` and `store::wrappers`.
+//!
+//! # Security, by default
+//!
+//! | default | why |
+//! |---|---|
+//! | 256 random bits from the operating system | ASVS 5.0, 7.2.3 asks for 128 |
+//! | a store sees only the SHA-256 of the secret | a leaked dump opens no session |
+//! | `__Host-session; Secure; HttpOnly; SameSite=Lax; Path=/` | bound to this host and TLS, out of reach of scripts and of other sites' forms |
+//! | a cookie that ends with the browser's session | it is persistent only after `.remember()` |
+//! | ids that a client made up are never adopted | session fixation |
+//! | a login always makes a new id, and nothing crosses it that is not named | session fixation |
+//! | idle 30 minutes, absolute 12 hours, by the store's clock | OWASP Session Management; NIST SP 800-63B-4 |
+//! | ended sessions leave a tombstone | a late write cannot revive them, and their holder is told why |
+//! | `Cache-Control: no-store` with our cookie, `Vary: Cookie` where a session was read | no cache hands one visitor's page to another |
+//!
+//! # Features
+//!
+//! | feature | default | |
+//! |---|---|---|
+//! | `axum` | yes | extractors, error responses, the peer's address |
+//! | `test-util` | no | conformance suite, store wrappers, manual clock |
+//!
+//! [tower]: https://docs.rs/tower
+//! [axum]: https://docs.rs/axum
 
 mod address;
 mod clock;
@@ -37,3 +186,8 @@ pub use session::{Freshness, Login, LoginFuture, Outcome, Passive, Session, Sess
 pub use sessions::Sessions;
 pub use store::{AtLimit, MemoryStore, MemoryStoreBuilder, SessionStore, StoreError};
 pub use user::{Ended, UserSession};
+
+/// The README's program compiles.
+#[cfg(all(doctest, feature = "axum"))]
+#[doc = include_str!("../README.md")]
+struct Readme;
