@@ -126,12 +126,12 @@ impl Context {
             match entry {
                 Some(Entry::Live(record)) => {
                     let due = self.is_touch_due(&record).then(|| self.seen());
-                    return Identity::Live(Box::new(Live {
+                    return Identity::Live(Live {
                         id,
                         key,
                         record,
                         due,
-                    }));
+                    });
                 }
                 Some(Entry::Ended(tombstone)) => {
                     if let Identity::Stranger = identity {

@@ -44,7 +44,7 @@ pub(crate) enum Identity {
     #[default]
     Stranger,
     /// A session's.
-    Live(Box<Live>),
+    Live(Live),
     /// Of one that is over.
     Dead(Dead),
 }
@@ -225,12 +225,12 @@ impl State {
             runtime: runtime::Handle::try_current().ok(),
         });
         self.cookie = Outgoing::Set;
-        self.identity = Identity::Live(Box::new(Live {
+        self.identity = Identity::Live(Live {
             id,
             key,
             record,
             due: None,
-        }));
+        });
         Ok(())
     }
 }
