@@ -18,6 +18,7 @@ use crate::store::{Applied, Apply, Create, Created};
 const UPDATE_BOUND: Duration = Duration::from_secs(2);
 
 /// Everything that a new session is made from, but the id.
+#[derive(Clone)]
 pub(super) struct NewSession {
     pub(super) user: Option<UserId>,
     pub(super) persistent: bool,
@@ -126,11 +127,11 @@ impl Context {
         };
         let id = fresh.id(bucket);
         let key = id.key(Kind::User);
-        let record = self.area.new_record(&fresh, &new, self.seen());
         let limit = new
             .user
             .as_ref()
             .and_then(|user| self.area.config.limit(user));
+        let record = self.area.new_record(&fresh, new, self.seen());
         let create = Create {
             key,
             record: record.clone(),
@@ -161,21 +162,21 @@ impl Context {
 }
 
 impl crate::layer::Area {
-    pub(super) fn new_record(&self, fresh: &Fresh, new: &NewSession, seen: Seen) -> Record {
+    pub(super) fn new_record(&self, fresh: &Fresh, new: NewSession, seen: Seen) -> Record {
         let timeouts = self.config.timeouts(new.persistent);
         let now = self.store.now();
         Record::new(&NewRecord {
             handle: fresh.handle(),
-            user: new.user.clone(),
             created_at: now,
             signed_in_at: new.user.as_ref().map(|_| now),
+            user: new.user,
             absolute_end: now + timeouts.absolute,
             idle_timeout: timeouts.idle,
             touch_threshold: self.config.touch_threshold(timeouts.idle),
             persistent: new.persistent,
             // Its first request is this one, and it was seen when it was made: slow handlers do not cost it idle time.
             seen: Seen { at: now, ..seen },
-            values: new.values.clone(),
+            values: new.values,
         })
     }
 
@@ -186,7 +187,7 @@ impl crate::layer::Area {
             persistent: false,
             values: Vec::new(),
         };
-        self.new_record(fresh, &new, seen)
+        self.new_record(fresh, new, seen)
     }
 
     /// Which sessions a creation ended, or why there is none.
