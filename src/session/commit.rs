@@ -26,9 +26,10 @@ pub(super) struct NewSession {
 }
 
 impl Context {
-    /// Stores what is staged. The outcome is for the handler, or, once it has returned, for the response.
-    pub(crate) async fn commit(self: &Arc<Self>, touch: bool) -> Result<Outcome, Error> {
-        let plan = self.state().plan(touch);
+    /// Stores what is staged. The outcome is for the handler, or, once it has returned, for the response: that commit
+    /// is the last, and takes a due touch along.
+    pub(crate) async fn commit(self: &Arc<Self>, last: bool) -> Result<Outcome, Error> {
+        let plan = self.state().plan(last);
         match plan {
             Plan::Nothing => Ok(Outcome::Nothing),
             Plan::Moved => Err(Error::new(ErrorKind::SessionMoved)),
@@ -43,7 +44,12 @@ impl Context {
                     Err(error) => Err(error),
                 }
             }
-            Plan::Apply { key, changes, seen } => self.apply(key, changes, seen).await,
+            Plan::Apply { key, changes, seen } => {
+                // Kept where this request may still read, or try again. After the handler only a stream or a task of
+                // its own does, and holds a count; two are held by the guard of the request and by who calls this.
+                let keep = !last || Arc::strong_count(self) > 2;
+                self.apply(key, changes, seen, keep).await
+            }
         }
     }
 
@@ -52,18 +58,16 @@ impl Context {
         key: RecordKey,
         changes: Changes,
         seen: Option<Seen>,
+        keep: bool,
     ) -> Result<Outcome, Error> {
         let staged = !changes.is_empty();
-        // Kept only where this request may still read, or try again.
-        let copy = if staged {
-            changes.clone()
-        } else {
-            Changes::default()
-        };
+        let copy = (staged && keep).then(|| changes.clone());
         let applied = self.area.store.apply(Apply { key, changes, seen }).await;
         match applied {
             Ok(Applied::Saved(_)) => {
-                self.state().saved(&key, &copy);
+                if let Some(copy) = copy {
+                    self.state().saved(&key, copy);
+                }
                 Ok(if staged {
                     Outcome::Committed
                 } else {
@@ -80,7 +84,9 @@ impl Context {
                 }
             }
             Err(error) if staged => {
-                self.state().restage(copy);
+                if let Some(copy) = copy {
+                    self.state().restage(copy);
+                }
                 Err(error.into())
             }
             Err(error) => {
@@ -312,7 +318,7 @@ async fn write_now(context: &Arc<Context>, changes: Changes) -> Result<Written, 
                 };
                 match context.area.store.apply(apply).await? {
                     Applied::Saved(sum) => {
-                        context.state().saved(&key, &changes);
+                        context.state().saved(&key, changes.clone());
                         Written::Saved(sum)
                     }
                     Applied::Conflict => return Ok(Written::Conflict),

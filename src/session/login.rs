@@ -260,7 +260,7 @@ impl Context {
             .await
         {
             Ok(_) => {
-                self.state().saved(&key, &changes);
+                self.state().saved(&key, changes);
                 Ok(())
             }
             Err(error) => {

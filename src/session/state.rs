@@ -21,7 +21,7 @@ use tokio::runtime;
 
 use crate::id::{RecordKey, SessionId};
 use crate::key::DataName;
-use crate::record::{Changes, End, EndReason, Op, Record, Seen};
+use crate::record::{Changes, End, EndReason, Guard, Op, Record, Seen};
 
 /// For so long after an id was superseded, a request that still carries it creates nothing: the response with the new
 /// one is on its way.
@@ -180,10 +180,14 @@ impl State {
     }
 
     /// The changes are stored: what this request reads from now on has them.
-    pub(crate) fn saved(&mut self, key: &RecordKey, changes: &Changes) {
+    pub(crate) fn saved(&mut self, key: &RecordKey, mut changes: Changes) {
+        // Their conditions held.
+        for change in &mut changes.each {
+            change.guard = Guard::Any;
+        }
         if let Identity::Live(live) = &mut self.identity
             && live.key == *key
-            && let Ok(record) = live.record.changed(&unguarded(changes), None)
+            && let Ok(record) = live.record.changed(&changes, None)
         {
             live.record = record;
         }
@@ -233,13 +237,4 @@ impl State {
         });
         Ok(())
     }
-}
-
-/// The same changes without their conditions: those held.
-fn unguarded(changes: &Changes) -> Changes {
-    let mut changes = changes.clone();
-    for change in &mut changes.each {
-        change.guard = crate::record::Guard::Any;
-    }
-    changes
 }
