@@ -113,6 +113,7 @@ impl SessionLayerBuilder {
                     same_site: SameSite::Lax,
                     secure: true,
                     partitioned: false,
+                    attributes: String::new(),
                 },
                 timeouts: Timeouts {
                     idle: Duration::from_secs(30 * 60),
@@ -241,7 +242,7 @@ impl SessionLayerBuilder {
             None if !config.cookie.secure => config.cookie.name = INSECURE_COOKIE.into(),
             None => {}
         }
-        config.cookie.check()?;
+        config.cookie.settle()?;
         for (what, timeout) in [
             ("idle timeout", config.timeouts.idle),
             ("absolute timeout", config.timeouts.absolute),

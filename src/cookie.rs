@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ::cookie::{Cookie, SameSite};
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderValue, header};
 
 use crate::config::ConfigError;
 use crate::id::{ID_CHARS, SessionId};
@@ -60,6 +60,8 @@ pub(crate) struct CookieConfig {
     pub(crate) same_site: SameSite,
     pub(crate) secure: bool,
     pub(crate) partitioned: bool,
+    /// What stands behind the value, written down once by [`settle`](Self::settle).
+    pub(crate) attributes: String,
 }
 
 impl CookieConfig {
@@ -76,11 +78,30 @@ impl CookieConfig {
         cookie
     }
 
+    /// The same as the `Set-Cookie` header, in one allocation.
+    pub(crate) fn set_header(&self, id: &SessionId, max_age: Option<Duration>) -> HeaderValue {
+        let age = max_age.map(|age| format!("; Max-Age={}", age.min(MAX_AGE).as_secs()));
+        let parts = [
+            self.name.as_bytes(),
+            b"=",
+            &id.encoded(),
+            self.attributes.as_bytes(),
+            age.as_deref().unwrap_or_default().as_bytes(),
+        ];
+        HeaderValue::try_from(parts.concat())
+            .expect("name and attributes were checked, the id is base64")
+    }
+
     /// The cookie that removes it: an empty value and the same attributes, without which browsers keep the old one.
     pub(crate) fn removal(&self) -> Cookie<'static> {
         let mut cookie = self.cookie(String::new());
         cookie.set_max_age(::cookie::time::Duration::ZERO);
         cookie
+    }
+
+    /// The same as the `Set-Cookie` header.
+    pub(crate) fn removal_header(&self) -> HeaderValue {
+        HeaderValue::try_from(self.removal().to_string()).expect("name and attributes were checked")
     }
 
     fn cookie(&self, value: String) -> Cookie<'static> {
@@ -100,8 +121,16 @@ impl CookieConfig {
         cookie
     }
 
+    /// Checks the settings, which are final from here on.
+    pub(crate) fn settle(&mut self) -> Result<(), ConfigError> {
+        self.check()?;
+        let nameless = self.cookie(String::new()).to_string();
+        self.attributes = nameless[self.name.len() + "=".len()..].to_owned();
+        Ok(())
+    }
+
     /// Refuses what browsers would drop or what contradicts itself.
-    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+    fn check(&self) -> Result<(), ConfigError> {
         let refuse = |sentence: String| Err(ConfigError::new(sentence));
         if self.name.is_empty() || !self.name.bytes().all(is_token) {
             return refuse(format!(
@@ -184,7 +213,6 @@ fn is_attribute(value: &str) -> bool {
 mod tests {
     use super::*;
     use crate::id::Fresh;
-    use http::HeaderValue;
     use proptest::prelude::*;
 
     fn id() -> SessionId {
@@ -222,6 +250,40 @@ mod tests {
         let a = id();
         let header = [b"x=\xff; session=", a.encode().as_bytes()].concat();
         assert_eq!(scan(&[&header]), [a]);
+    }
+
+    #[test]
+    fn the_header_is_what_the_jar_would_send() {
+        for (domain, same_site, secure, partitioned) in [
+            (None, SameSite::Lax, true, false),
+            (Some("example.org"), SameSite::None, true, true),
+            (None, SameSite::Strict, false, false),
+        ] {
+            let mut config = CookieConfig {
+                name: "session".into(),
+                path: "/app".into(),
+                domain: domain.map(Into::into),
+                same_site,
+                secure,
+                partitioned,
+                attributes: String::new(),
+            };
+            config.settle().unwrap();
+            let id = id();
+            // `Cookie` has its own order of attributes, which browsers do not mind.
+            let sorted = |text: &str| {
+                let mut parts: Vec<_> = text.split("; ").map(str::to_owned).collect();
+                parts[1..].sort_unstable();
+                parts
+            };
+            for age in [None, Some(Duration::from_secs(90)), Some(Duration::MAX)] {
+                let header = config.set_header(&id, age);
+                assert_eq!(
+                    sorted(header.to_str().unwrap()),
+                    sorted(&config.set(&id, age).to_string())
+                );
+            }
+        }
     }
 
     #[test]

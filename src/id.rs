@@ -93,11 +93,24 @@ impl SessionId {
 
     /// The cookie's value: 47 characters of URL-safe base64.
     pub(crate) fn encode(&self) -> String {
-        let mut bytes = [0u8; ID_BYTES];
+        URL_SAFE_NO_PAD.encode(self.bytes())
+    }
+
+    /// The same, without an allocation.
+    pub(crate) fn encoded(&self) -> [u8; ID_CHARS] {
+        let mut chars = [0; ID_CHARS];
+        URL_SAFE_NO_PAD
+            .encode_slice(self.bytes(), &mut chars)
+            .expect("35 bytes are 47 characters");
+        chars
+    }
+
+    fn bytes(&self) -> [u8; ID_BYTES] {
+        let mut bytes = [0; ID_BYTES];
         bytes[0] = FORM_STORED;
         bytes[1..3].copy_from_slice(&self.bucket.0.to_be_bytes());
         bytes[3..].copy_from_slice(&self.secret);
-        URL_SAFE_NO_PAD.encode(bytes)
+        bytes
     }
 
     /// What the store knows this session by.

@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderValue, Response, header};
 use pin_project_lite::pin_project;
 
 use crate::error::Error;
+use crate::record::Record;
 use crate::session::{Context, Finish, Outgoing, Phase};
 
 pin_project! {
@@ -155,36 +156,39 @@ impl Context {
     }
 
     fn attach(&self, headers: &mut HeaderMap) {
-        let cookie = {
+        vary_by_cookie(headers);
+        let set = {
             let state = self.state();
             match (&state.cookie, state.live()) {
-                (Outgoing::Set, Some(live)) => {
-                    let age = live.record.is_persistent().then(|| {
-                        let end = live.record.absolute_end();
-                        end.duration_since(self.area.store.now())
-                            .unwrap_or(Duration::ZERO)
-                    });
-                    Some(self.area.config.cookie.set(&live.id, age))
-                }
-                (Outgoing::Remove, _) => Some(self.area.config.cookie.removal()),
-                (Outgoing::Set, None) | (Outgoing::Nothing, _) => None,
+                (Outgoing::Set, Some(live)) => Some((live.id, self.max_age(&live.record))),
+                (Outgoing::Remove, _) => None,
+                (Outgoing::Set, None) | (Outgoing::Nothing, _) => return,
             }
         };
-        vary_by_cookie(headers);
-        let Some(cookie) = cookie else { return };
         if !headers.contains_key(header::CACHE_CONTROL) {
             headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         }
-        match &self.jar {
+        let config = &self.area.config.cookie;
+        match (&self.jar, set) {
+            (Some(jar), Some((id, age))) => jar.add(config.set(&id, age)),
             // `add` also for the removal: the jar's own `remove` says nothing if it could not read the request's cookie.
-            Some(jar) => jar.add(cookie),
-            None => {
-                let text = cookie.to_string();
-                let value = HeaderValue::from_str(&text)
-                    .expect("name and attributes were checked, the id is base64");
-                headers.append(header::SET_COOKIE, value);
+            (Some(jar), None) => jar.add(config.removal()),
+            (None, Some((id, age))) => {
+                headers.append(header::SET_COOKIE, config.set_header(&id, age));
+            }
+            (None, None) => {
+                headers.append(header::SET_COOKIE, config.removal_header());
             }
         }
+    }
+
+    /// How long the browser keeps the cookie, if longer than its own session.
+    fn max_age(&self, record: &Record) -> Option<Duration> {
+        record.is_persistent().then(|| {
+            let end = record.absolute_end();
+            end.duration_since(self.area.store.now())
+                .unwrap_or(Duration::ZERO)
+        })
     }
 }
 

@@ -103,7 +103,7 @@ impl Seen {
     pub const MAX_AGENT_BYTES: usize = 256;
 }
 
-/// Everything of a record, borrowed: what a new run of bytes is written from.
+/// Everything of a record but its parts, borrowed: what a new run of bytes is written from.
 pub(super) struct Draft<'a> {
     pub(super) version: u8,
     pub(super) flags: u8,
@@ -121,7 +121,6 @@ pub(super) struct Draft<'a> {
     /// Fields behind the known ones, that a newer version wrote.
     pub(super) meta_rest: &'a [u8],
     pub(super) seen_rest: &'a [u8],
-    pub(super) parts: Vec<Part<'a>>,
 }
 
 /// One named part.
@@ -158,13 +157,12 @@ impl Record {
             agent: new.seen.agent.as_deref().unwrap_or(""),
             meta_rest: b"",
             seen_rest: b"",
-            parts: new
-                .values
-                .iter()
-                .map(|(name, value)| Part::value(name.as_bytes(), value))
-                .collect(),
         }
-        .write()
+        .write(
+            new.values
+                .iter()
+                .map(|(name, value)| Part::value(name.as_bytes(), value)),
+        )
     }
 
     /// Its public name.
@@ -319,31 +317,25 @@ impl Record {
                 sums.push((change, sum.to_string()));
             }
         }
-        let mut draft = self.draft(Vec::with_capacity(
-            self.parts().count() + changes.each.len(),
-        ));
-        draft
-            .parts
-            .extend(self.parts().filter(|part| part.survives(changes)));
-        for change in &changes.each {
-            if let Some(value) = set_by(change, &sums) {
-                draft.parts.push(Part::value(change.name.as_bytes(), value));
-            }
-        }
+        let mut draft = self.draft();
         if let Some(seen) = seen {
             draft.saw(seen);
         }
-        Ok(draft.write())
+        let kept = self.parts().filter(|part| part.survives(changes));
+        let set = changes.each.iter().filter_map(|change| {
+            set_by(change, &sums).map(|value| Part::value(change.name.as_bytes(), value))
+        });
+        Ok(draft.write(kept.chain(set)))
     }
 
     /// The record after a sign-in of the same session: new ends, everything else as it was.
     #[must_use]
     pub fn renewed(&self, signed_in_at: SystemTime, absolute_end: SystemTime, seen: &Seen) -> Self {
-        let mut draft = self.draft(self.parts().collect());
+        let mut draft = self.draft();
         draft.signed_in = micros(signed_in_at);
         draft.absolute = micros(absolute_end);
         draft.saw(seen);
-        draft.write()
+        draft.write(self.parts())
     }
 
     /// A record at the front of `bytes`, written by this module; what follows it is the owner's.
@@ -356,7 +348,7 @@ impl Record {
         &self.0[..self.size()]
     }
 
-    pub(super) fn draft<'a>(&'a self, parts: Vec<Part<'a>>) -> Draft<'a> {
+    pub(super) fn draft(&self) -> Draft<'_> {
         Draft {
             version: self.0[at::VERSION],
             flags: self.0[at::FLAGS],
@@ -372,31 +364,12 @@ impl Record {
             agent: self.text(2),
             meta_rest: self.run(3),
             seen_rest: self.run(4),
-            parts,
         }
     }
 
-    pub(super) fn parts(&self) -> impl Iterator<Item = Part<'_>> {
+    pub(super) fn parts(&self) -> Parts<'_> {
         let start = self.fixed_and_texts();
-        let mut rest = &self.0[start..start + self.u32(at::PARTS_LEN)];
-        std::iter::from_fn(move || {
-            let (head, after) = rest.split_first_chunk::<PART_HEAD>()?;
-            let name_len = usize::from(u16::from_le_bytes([head[1], head[2]]));
-            let value_len = u32::from_le_bytes([head[3], head[4], head[5], head[6]]) as usize;
-            let (name, after) = after.split_at_checked(name_len)?;
-            let (value, after) = after.split_at_checked(value_len)?;
-            rest = after;
-            let family = if head[0] == 0 {
-                Family::Value
-            } else {
-                Family::Unknown
-            };
-            Some(Part {
-                family,
-                name,
-                value,
-            })
-        })
+        Parts(&self.0[start..start + self.u32(at::PARTS_LEN)])
     }
 
     /// The n-th of: user, address, agent, rest of the head, rest of what was seen.
@@ -451,6 +424,33 @@ fn set_by<'a>(change: &'a Change, sums: &'a [(&Change, String)]) -> Option<&'a [
     }
 }
 
+/// The parts that stand one behind the other in a run of bytes.
+#[derive(Clone)]
+pub(super) struct Parts<'a>(&'a [u8]);
+
+impl<'a> Iterator for Parts<'a> {
+    type Item = Part<'a>;
+
+    fn next(&mut self) -> Option<Part<'a>> {
+        let (head, after) = self.0.split_first_chunk::<PART_HEAD>()?;
+        let name_len = usize::from(u16::from_le_bytes([head[1], head[2]]));
+        let value_len = u32::from_le_bytes([head[3], head[4], head[5], head[6]]) as usize;
+        let (name, after) = after.split_at_checked(name_len)?;
+        let (value, after) = after.split_at_checked(value_len)?;
+        self.0 = after;
+        let family = if head[0] == 0 {
+            Family::Value
+        } else {
+            Family::Unknown
+        };
+        Some(Part {
+            family,
+            name,
+            value,
+        })
+    }
+}
+
 impl<'a> Part<'a> {
     pub(super) const fn value(name: &'a [u8], value: &'a [u8]) -> Self {
         Self {
@@ -469,7 +469,7 @@ impl<'a> Part<'a> {
         }
     }
 
-    const fn len(&self) -> usize {
+    const fn len(self) -> usize {
         PART_HEAD + self.name.len() + self.value.len()
     }
 }
@@ -487,7 +487,7 @@ impl<'a> Draft<'a> {
     }
 
     /// Writes the run of bytes, in one allocation.
-    pub(super) fn write(&self) -> Record {
+    pub(super) fn write(&self, parts: impl Iterator<Item = Part<'a>> + Clone) -> Record {
         let address = cut(self.address, Seen::MAX_ADDRESS_BYTES);
         let agent = cut(self.agent, Seen::MAX_AGENT_BYTES);
         let texts = [
@@ -497,7 +497,7 @@ impl<'a> Draft<'a> {
             self.meta_rest,
             self.seen_rest,
         ];
-        let parts_len: usize = self.parts.iter().map(Part::len).sum();
+        let parts_len: usize = parts.clone().map(Part::len).sum();
         let len = at::END + texts.iter().map(|text| text.len()).sum::<usize>() + parts_len;
 
         let mut shared: Arc<[u8]> = std::iter::repeat_n(0, len).collect();
@@ -528,7 +528,7 @@ impl<'a> Draft<'a> {
             push(&mut rest, text);
         }
         head[at::PARTS_LEN..at::END].copy_from_slice(&long(parts_len).to_le_bytes());
-        for part in &self.parts {
+        for part in parts {
             push(&mut rest, &[u8::from(part.family == Family::Unknown)]);
             push(&mut rest, &short(part.name.len()).to_le_bytes());
             push(&mut rest, &long(part.value.len()).to_le_bytes());

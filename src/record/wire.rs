@@ -10,7 +10,7 @@
 //! Fields are separated by one space, instants and durations are microseconds. What stands behind the last known
 //! field, and parts of other names, come from a newer version and are kept as they are.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -34,6 +34,9 @@ impl fmt::Display for MalformedRecord {
 }
 
 impl std::error::Error for MalformedRecord {}
+
+/// The text of a tombstone without its note is no longer: reason, instant, handle, successor, length, spaces.
+const TOMBSTONE_TEXT: usize = 11 + 16 + 36 + 43 + 3 + 5;
 
 const MALFORMED: MalformedRecord = MalformedRecord(());
 
@@ -68,7 +71,7 @@ impl Entry {
 }
 
 fn write_record(record: &Record) -> Vec<u8> {
-    let draft = record.draft(record.parts().collect());
+    let draft = record.draft();
     let mut meta = format!(
         "{} {} {} {} {} {} {} {} {} {}",
         draft.version,
@@ -100,35 +103,37 @@ fn write_record(record: &Record) -> Vec<u8> {
     seen.extend_from_slice(draft.seen_rest);
 
     let mut out = Vec::with_capacity(record.size() + 64);
-    begin_map(&mut out, 2 + draft.parts.len());
-    put(&mut out, b"", b"m", &meta);
-    put(&mut out, b"", b"s", &seen);
-    for part in &draft.parts {
+    begin_map(&mut out, 2 + record.parts().count());
+    put(&mut out, "m", &meta);
+    put(&mut out, "s", &seen);
+    for part in record.parts() {
         let prefix: &[u8] = match part.family {
             Family::Value => b"d:",
             Family::Unknown => b"",
         };
-        put(&mut out, prefix, part.name, part.value);
+        put_part(&mut out, prefix, part.name, part.value);
     }
     out
 }
 
 fn write_tombstone(tombstone: &Tombstone) -> Vec<u8> {
     let note = tombstone.end.note.as_deref().unwrap_or("");
-    let text = format!(
+    let mut text = String::with_capacity(TOMBSTONE_TEXT + note.len());
+    let successor = tombstone.successor.map(|digest| digest.to_text());
+    write!(
+        text,
         "{} {} {} {} {} {}",
-        tombstone.end.reason,
+        tombstone.end.reason.as_str(),
         micros(tombstone.end.at),
         tombstone.handle,
-        tombstone
-            .successor
-            .map_or_else(|| "-".into(), |digest| digest.to_text()),
+        successor.as_deref().unwrap_or("-"),
         note.len(),
         note
-    );
+    )
+    .expect("writing to memory does not fail");
     let mut out = Vec::with_capacity(text.len() + 8);
     begin_map(&mut out, 1);
-    put(&mut out, b"", b"x", text.as_bytes());
+    put(&mut out, "x", text.as_bytes());
     out
 }
 
@@ -138,15 +143,22 @@ fn begin_map(out: &mut Vec<u8>, parts: usize) {
     write_map_len(out, parts).expect("writing to memory does not fail");
 }
 
-/// A name as text where it is text, and a value as bytes: what a script's unpacker gives back unchanged.
-fn put(out: &mut Vec<u8>, prefix: &[u8], name: &[u8], value: &[u8]) {
+/// A name as text, and a value as bytes: what a script's unpacker gives back unchanged.
+fn put(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+    write_str(out, name)
+        .and_then(|()| write_bin(out, value))
+        .expect("writing to memory does not fail");
+}
+
+/// The same for a name that may be no text, and is bytes then.
+fn put_part(out: &mut Vec<u8>, prefix: &[u8], name: &[u8], value: &[u8]) {
     let name = [prefix, name].concat();
     match str::from_utf8(&name) {
-        Ok(text) => write_str(out, text),
-        Err(_) => write_bin(out, &name),
+        Ok(text) => put(out, text, value),
+        Err(_) => write_bin(out, &name)
+            .and_then(|()| write_bin(out, value))
+            .expect("writing to memory does not fail"),
     }
-    .and_then(|()| write_bin(out, value))
-    .expect("writing to memory does not fail");
 }
 
 /// A part's name and value.
@@ -211,27 +223,25 @@ fn read_record(
         agent: seen.sized(super::Seen::MAX_AGENT_BYTES)?,
         meta_rest: meta.rest()?,
         seen_rest: seen.rest()?,
-        parts: parts
-            .iter()
-            .filter(|(name, _)| *name != b"m" && *name != b"s")
-            .map(|&(name, value)| match name.strip_prefix(b"d:") {
-                Some(name) if str::from_utf8(name).is_ok() => Part::value(name, value),
-                _ => Part {
-                    family: Family::Unknown,
-                    name,
-                    value,
-                },
-            })
-            .collect(),
     };
-    if draft
-        .parts
+    let parts = parts
         .iter()
+        .filter(|(name, _)| *name != b"m" && *name != b"s")
+        .map(|&(name, value)| match name.strip_prefix(b"d:") {
+            Some(name) if str::from_utf8(name).is_ok() => Part::value(name, value),
+            _ => Part {
+                family: Family::Unknown,
+                name,
+                value,
+            },
+        });
+    if parts
+        .clone()
         .any(|part| part.name.len() > usize::from(u16::MAX))
     {
         return Err(MALFORMED);
     }
-    Ok(draft.write())
+    Ok(draft.write(parts))
 }
 
 fn read_tombstone(text: &[u8]) -> Result<Tombstone, MalformedRecord> {
@@ -348,14 +358,14 @@ mod tests {
         let parts = read_parts(&bytes).unwrap();
         let mut out = Vec::new();
         begin_map(&mut out, parts.len() + 1);
-        put(&mut out, b"", b"future", b"\xff\x00kept");
+        put_part(&mut out, b"", b"future", b"\xff\x00kept");
         for (name, value) in parts {
             let more: &[u8] = match name {
                 b"m" => b" device:7",
                 b"s" => b" tls:1.3",
                 _ => b"",
             };
-            put(&mut out, b"", name, &[value, more].concat());
+            put_part(&mut out, b"", name, &[value, more].concat());
         }
         out
     }

@@ -18,6 +18,7 @@ use crate::store::{Applied, Apply, Create, Created};
 const UPDATE_BOUND: Duration = Duration::from_secs(2);
 
 /// Everything that a new session is made from, but the id.
+#[derive(Clone)]
 pub(super) struct NewSession {
     pub(super) user: Option<UserId>,
     pub(super) persistent: bool,
@@ -25,9 +26,10 @@ pub(super) struct NewSession {
 }
 
 impl Context {
-    /// Stores what is staged. The outcome is for the handler, or, once it has returned, for the response.
-    pub(crate) async fn commit(self: &Arc<Self>, touch: bool) -> Result<Outcome, Error> {
-        let plan = self.state().plan(touch);
+    /// Stores what is staged. The outcome is for the handler, or, once it has returned, for the response: that commit
+    /// is the last, and takes a due touch along.
+    pub(crate) async fn commit(self: &Arc<Self>, last: bool) -> Result<Outcome, Error> {
+        let plan = self.state().plan(last);
         match plan {
             Plan::Nothing => Ok(Outcome::Nothing),
             Plan::Moved => Err(Error::new(ErrorKind::SessionMoved)),
@@ -42,7 +44,12 @@ impl Context {
                     Err(error) => Err(error),
                 }
             }
-            Plan::Apply { key, changes, seen } => self.apply(key, changes, seen).await,
+            Plan::Apply { key, changes, seen } => {
+                // Kept where this request may still read, or try again. After the handler only a stream or a task of
+                // its own does, and holds a count; two are held by the guard of the request and by who calls this.
+                let keep = !last || Arc::strong_count(self) > 2;
+                self.apply(key, changes, seen, keep).await
+            }
         }
     }
 
@@ -51,18 +58,16 @@ impl Context {
         key: RecordKey,
         changes: Changes,
         seen: Option<Seen>,
+        keep: bool,
     ) -> Result<Outcome, Error> {
         let staged = !changes.is_empty();
-        // Kept only where this request may still read, or try again.
-        let copy = if staged {
-            changes.clone()
-        } else {
-            Changes::default()
-        };
+        let copy = (staged && keep).then(|| changes.clone());
         let applied = self.area.store.apply(Apply { key, changes, seen }).await;
         match applied {
             Ok(Applied::Saved(_)) => {
-                self.state().saved(&key, &copy);
+                if let Some(copy) = copy {
+                    self.state().saved(&key, copy);
+                }
                 Ok(if staged {
                     Outcome::Committed
                 } else {
@@ -79,7 +84,9 @@ impl Context {
                 }
             }
             Err(error) if staged => {
-                self.state().restage(copy);
+                if let Some(copy) = copy {
+                    self.state().restage(copy);
+                }
                 Err(error.into())
             }
             Err(error) => {
@@ -126,11 +133,11 @@ impl Context {
         };
         let id = fresh.id(bucket);
         let key = id.key(Kind::User);
-        let record = self.area.new_record(&fresh, &new, self.seen());
         let limit = new
             .user
             .as_ref()
             .and_then(|user| self.area.config.limit(user));
+        let record = self.area.new_record(&fresh, new, self.seen());
         let create = Create {
             key,
             record: record.clone(),
@@ -161,21 +168,21 @@ impl Context {
 }
 
 impl crate::layer::Area {
-    pub(super) fn new_record(&self, fresh: &Fresh, new: &NewSession, seen: Seen) -> Record {
+    pub(super) fn new_record(&self, fresh: &Fresh, new: NewSession, seen: Seen) -> Record {
         let timeouts = self.config.timeouts(new.persistent);
         let now = self.store.now();
         Record::new(&NewRecord {
             handle: fresh.handle(),
-            user: new.user.clone(),
             created_at: now,
             signed_in_at: new.user.as_ref().map(|_| now),
+            user: new.user,
             absolute_end: now + timeouts.absolute,
             idle_timeout: timeouts.idle,
             touch_threshold: self.config.touch_threshold(timeouts.idle),
             persistent: new.persistent,
             // Its first request is this one, and it was seen when it was made: slow handlers do not cost it idle time.
             seen: Seen { at: now, ..seen },
-            values: new.values.clone(),
+            values: new.values,
         })
     }
 
@@ -186,7 +193,7 @@ impl crate::layer::Area {
             persistent: false,
             values: Vec::new(),
         };
-        self.new_record(fresh, &new, seen)
+        self.new_record(fresh, new, seen)
     }
 
     /// Which sessions a creation ended, or why there is none.
@@ -311,7 +318,7 @@ async fn write_now(context: &Arc<Context>, changes: Changes) -> Result<Written, 
                 };
                 match context.area.store.apply(apply).await? {
                     Applied::Saved(sum) => {
-                        context.state().saved(&key, &changes);
+                        context.state().saved(&key, changes.clone());
                         Written::Saved(sum)
                     }
                     Applied::Conflict => return Ok(Written::Conflict),

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use http::{Extensions, HeaderMap, HeaderValue, header};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, header};
 use tokio::sync::OnceCell;
 use tower_cookies::Cookies;
 
@@ -20,6 +20,9 @@ use crate::store::{EndScope, EndSessions};
 
 /// A change of agent or network is written down at once, but not more often than this.
 const MOVED_TOUCH: Duration = Duration::from_secs(10);
+
+/// What browsers send with a request that nobody made by hand (yet).
+static SEC_PURPOSE: HeaderName = HeaderName::from_static("sec-purpose");
 
 /// Put into a request's extensions outside of the layer: this request is no activity, and extends nothing. For polls
 /// and other requests that nobody made by hand.
@@ -64,7 +67,7 @@ impl Context {
             agent: headers.get(header::USER_AGENT).cloned(),
             passive: extensions.get::<Passive>().is_some()
                 || headers
-                    .get("sec-purpose")
+                    .get(&SEC_PURPOSE)
                     .is_some_and(|purpose| purpose.as_bytes().starts_with(b"prefetch"))
                 || config
                     .passive_header
@@ -126,12 +129,12 @@ impl Context {
             match entry {
                 Some(Entry::Live(record)) => {
                     let due = self.is_touch_due(&record).then(|| self.seen());
-                    return Identity::Live(Box::new(Live {
+                    return Identity::Live(Live {
                         id,
                         key,
                         record,
                         due,
-                    }));
+                    });
                 }
                 Some(Entry::Ended(tombstone)) => {
                     if let Identity::Stranger = identity {

@@ -186,7 +186,7 @@ impl Context {
         new: &NewSession,
     ) -> Result<bool, Error> {
         let fresh = Fresh::draw()?;
-        let record = self.area.new_record(&fresh, new, self.seen());
+        let record = self.area.new_record(&fresh, new.clone(), self.seen());
         let user = UserId::from(record.user().unwrap_or_default());
         let renewal = Renewal::SignIn(Box::new(SignIn {
             record,
@@ -260,7 +260,7 @@ impl Context {
             .await
         {
             Ok(_) => {
-                self.state().saved(&key, &changes);
+                self.state().saved(&key, changes);
                 Ok(())
             }
             Err(error) => {

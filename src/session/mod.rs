@@ -402,11 +402,14 @@ pub(crate) fn missing_layer(extractor: &str) -> Error {
 }
 
 pub(crate) fn encode<V: Serialize + ?Sized>(value: &V) -> Result<Vec<u8>, Error> {
-    serde_json::to_vec(value).map_err(|error| {
-        Error::new(ErrorKind::InvalidValue)
+    // Room for a value as large as most are: growing costs more than the bytes.
+    let mut json = Vec::with_capacity(256);
+    match serde_json::to_writer(&mut json, value) {
+        Ok(()) => Ok(json),
+        Err(error) => Err(Error::new(ErrorKind::InvalidValue)
             .with_detail("a value did not encode as JSON")
-            .with_source(error)
-    })
+            .with_source(error)),
+    }
 }
 
 fn decode<T: DeserializeOwned>(name: &str, json: Option<&[u8]>) -> Result<Option<T>, Error> {

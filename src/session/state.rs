@@ -21,7 +21,7 @@ use tokio::runtime;
 
 use crate::id::{RecordKey, SessionId};
 use crate::key::DataName;
-use crate::record::{Changes, End, EndReason, Op, Record, Seen};
+use crate::record::{Changes, End, EndReason, Guard, Op, Record, Seen};
 
 /// For so long after an id was superseded, a request that still carries it creates nothing: the response with the new
 /// one is on its way.
@@ -44,7 +44,7 @@ pub(crate) enum Identity {
     #[default]
     Stranger,
     /// A session's.
-    Live(Box<Live>),
+    Live(Live),
     /// Of one that is over.
     Dead(Dead),
 }
@@ -180,10 +180,14 @@ impl State {
     }
 
     /// The changes are stored: what this request reads from now on has them.
-    pub(crate) fn saved(&mut self, key: &RecordKey, changes: &Changes) {
+    pub(crate) fn saved(&mut self, key: &RecordKey, mut changes: Changes) {
+        // Their conditions held.
+        for change in &mut changes.each {
+            change.guard = Guard::Any;
+        }
         if let Identity::Live(live) = &mut self.identity
             && live.key == *key
-            && let Ok(record) = live.record.changed(&unguarded(changes), None)
+            && let Ok(record) = live.record.changed(&changes, None)
         {
             live.record = record;
         }
@@ -225,21 +229,12 @@ impl State {
             runtime: runtime::Handle::try_current().ok(),
         });
         self.cookie = Outgoing::Set;
-        self.identity = Identity::Live(Box::new(Live {
+        self.identity = Identity::Live(Live {
             id,
             key,
             record,
             due: None,
-        }));
+        });
         Ok(())
     }
-}
-
-/// The same changes without their conditions: those held.
-fn unguarded(changes: &Changes) -> Changes {
-    let mut changes = changes.clone();
-    for change in &mut changes.each {
-        change.guard = crate::record::Guard::Any;
-    }
-    changes
 }

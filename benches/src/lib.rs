@@ -1,0 +1,6 @@
+//! What the programs of this package share.
+
+pub mod report;
+pub mod request;
+pub mod row;
+pub mod subject;

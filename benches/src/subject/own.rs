@@ -1,0 +1,65 @@
+//! `sessile` with its store in memory and its defaults.
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::routing::get;
+use sessile::{Key, MemoryStore, Session, SessionLayer, UserSession};
+
+use super::{Answer, data, plain, user};
+use crate::request::Number;
+
+const DATA: Key<String> = Key::new("data");
+const LAST: Key<u64> = Key::new("last");
+
+pub(super) fn router() -> Router {
+    with_store(MemoryStore::new())
+}
+
+/// The routes over a store that the caller watches.
+pub fn with_store(store: MemoryStore) -> Router {
+    Router::new()
+        .route("/plain", get(plain))
+        .route("/read", get(read))
+        .route("/write", get(write))
+        .route("/create", get(create))
+        .route("/login", get(login))
+        .route("/last", get(last))
+        .route("/me", get(me))
+        .layer(SessionLayer::new(store))
+        .with_state(())
+}
+
+async fn read(session: Session) -> Answer {
+    match session.get(DATA) {
+        Ok(Some(data)) if data.len() == super::DATA_BYTES => Ok("ok"),
+        _ => Err(StatusCode::NOT_FOUND),
+    }
+}
+
+async fn write(session: Session, number: Number) -> Answer {
+    session.insert(LAST, &number.0).map_err(|_| FAILED)?;
+    Ok("ok")
+}
+
+async fn create(session: Session) -> Answer {
+    session.insert(DATA, &data()).map_err(|_| FAILED)?;
+    Ok("ok")
+}
+
+async fn login(session: Session, number: Number) -> Answer {
+    session.login(user(number.0)).await.map_err(|_| FAILED)?;
+    Ok("ok")
+}
+
+async fn last(session: Session) -> String {
+    match session.get(LAST) {
+        Ok(Some(number)) => number.to_string(),
+        _ => "none".into(),
+    }
+}
+
+async fn me(user: UserSession) -> String {
+    user.user_id().to_string()
+}
+
+const FAILED: StatusCode = StatusCode::INTERNAL_SERVER_ERROR;
