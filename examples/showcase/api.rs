@@ -1,0 +1,61 @@
+//! The routes under `/api`.
+
+use std::sync::Arc;
+
+use axum::extract::{DefaultBodyLimit, State};
+use axum::routing::{delete, get, post};
+use axum::{Json, Router};
+use serde::Serialize;
+
+use crate::time::Instant;
+use crate::{Server, data, devices, identity};
+
+/// More than a session may hold, so that it is the session's own limit that says what is too much.
+const BODY_BYTES: usize = 4 << 20;
+
+pub(crate) fn routes() -> Router<Arc<Server>> {
+    Router::new()
+        .route("/api/ping", get(ping))
+        .route("/api/health", get(health))
+        .route("/api/session", get(identity::session))
+        .route("/api/login", post(identity::login))
+        .route("/api/logout", post(identity::logout))
+        .route("/api/me", get(identity::me))
+        .route("/api/regenerate", post(identity::regenerate))
+        .route(
+            "/api/data/{key}",
+            get(data::read).put(data::write).delete(data::remove),
+        )
+        .route("/api/count/{key}", post(data::count))
+        .route("/api/slow/{key}", post(data::slow))
+        .route("/api/fail/{status}", post(data::fail))
+        .route("/api/sessions", get(devices::list).delete(devices::end_all))
+        .route("/api/sessions/{handle}", delete(devices::end))
+        .route("/api/admin/revoke", post(devices::revoke))
+        .layer(DefaultBodyLimit::max(BODY_BYTES))
+}
+
+#[derive(Serialize)]
+struct Pong {
+    ok: bool,
+}
+
+/// Extracts nothing, and so costs no store call.
+async fn ping() -> Json<Pong> {
+    Json(Pong { ok: true })
+}
+
+#[derive(Serialize)]
+struct Health {
+    backend: &'static str,
+    mode: &'static str,
+    since: Instant,
+}
+
+async fn health(State(server): State<Arc<Server>>) -> Json<Health> {
+    Json(Health {
+        backend: "memory",
+        mode: "healthy",
+        since: Instant(server.since),
+    })
+}
