@@ -1,1 +1,8 @@
-//! The suite.
+//! The suite: one binary, a file a subject. Names are sentences; `invNN` is an invariant of the design, `rNN` a
+//! requirement that holds from outside.
+
+mod showcase;
+mod showcase_data;
+mod showcase_program;
+mod showcase_users;
+mod support;
