@@ -93,7 +93,8 @@ where
                     return Poll::Ready(Ok(replacement(error)));
                 }
             };
-            let failed = response.status().is_server_error();
+            // Not `is_server_error`: clients take what is above 599 for a 5xx (RFC 9110, 15).
+            let failed = response.status().as_u16() >= 500;
             match this.guard {
                 Some(Guard(context)) if context.has_work(failed) => {
                     let commit = Finish::new(Arc::clone(context).commit_for_response(failed));

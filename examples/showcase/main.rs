@@ -1,0 +1,83 @@
+//! The whole of sessile as one small web application: an API under `/api`.
+//!
+//! ```text
+//! cargo run --release --example showcase -- --help
+//! ```
+//!
+//! | file | shows |
+//! |---|---|
+//! | `options.rs` | the command line, and the layer that it asks for |
+//! | `identity.rs` | signing in and out, who is there, a new id |
+//! | `data.rs` | values: staged, committed, counted |
+//! | `devices.rs` | a user's sessions, and ending them |
+//! | `problems.rs` | one look for every refusal, of the crate, of axum and of this application |
+//! | `time.rs` | how instants are written |
+//! | `serve.rs` | the server, and its graceful end |
+//!
+//! There are no passwords: whoever says a name is that user. `examples/login.rs` shows where the check goes.
+
+mod api;
+mod data;
+mod devices;
+mod identity;
+mod options;
+mod problems;
+mod serve;
+mod time;
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use axum::{Router, middleware};
+use sessile::{MemoryStore, SessionLayer};
+
+use options::Options;
+
+/// What the routes know of the server.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) since: SystemTime,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let options = match Options::read() {
+        Ok(options) => options,
+        Err(code) => return code,
+    };
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_max_level(tracing::Level::INFO)
+        .with_ansi(false)
+        .init();
+    let sessions = match options.layer(MemoryStore::new()) {
+        Ok(sessions) => sessions,
+        Err(error) => return complain(2, &error),
+    };
+    let listen = options.listen;
+    let app = app(sessions);
+    match serve::run(listen, app).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => complain(1, &error),
+    }
+}
+
+/// Every route, with sessions around them, and around those what makes refusals presentable.
+fn app(sessions: SessionLayer) -> Router {
+    let server = Arc::new(Server {
+        since: SystemTime::now(),
+    });
+    Router::new()
+        .merge(api::routes())
+        .layer(sessions)
+        .layer(middleware::from_fn(problems::present))
+        .with_state(server)
+}
+
+/// A sentence on stderr, and the exit code. Not `eprintln!`: a closed stderr must not turn this into a panic.
+fn complain(code: u8, error: &dyn std::fmt::Display) -> ExitCode {
+    let _ = writeln!(std::io::stderr(), "error: {error}");
+    ExitCode::from(code)
+}

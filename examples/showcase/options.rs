@@ -1,0 +1,107 @@
+//! The command line, and the session layer that it asks for.
+
+use std::io::Write;
+use std::net::{IpAddr, SocketAddr};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+use ipnet::IpNet;
+use sessile::{AtLimit, ConfigError, SessionLayer, SessionStore};
+
+/// A web application that shows what sessile does. Sessions are kept in memory.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "showcase", version)]
+pub(crate) struct Options {
+    /// Address and port; port 0 picks a free one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:3000")]
+    pub(crate) listen: SocketAddr,
+
+    /// A session ends after so many seconds without a request
+    #[arg(long, value_name = "S", default_value = "1800", allow_negative_numbers = true, value_parser = seconds)]
+    pub(crate) idle: Duration,
+
+    /// A session ends so many seconds after signing in
+    #[arg(long, value_name = "S", default_value = "43200", allow_negative_numbers = true, value_parser = seconds)]
+    pub(crate) absolute: Duration,
+
+    /// How many sessions a user may have
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) limit: Option<u32>,
+
+    /// What a login does that would be one too many
+    #[arg(long, value_enum, value_name = "WHAT", default_value = "end-oldest")]
+    pub(crate) at_limit: WhenFull,
+
+    /// Cookies without Secure, for plain http from elsewhere than localhost
+    #[arg(long)]
+    pub(crate) insecure_cookies: bool,
+
+    /// A proxy whose X-Forwarded-For is believed; may be given several times
+    #[arg(long, value_name = "CIDR", value_parser = network)]
+    pub(crate) trusted_proxy: Vec<IpNet>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum WhenFull {
+    EndOldest,
+    Refuse,
+}
+
+impl Options {
+    /// Those of the command line. What is wrong with them is said on stderr, in at most five lines.
+    pub(crate) fn read() -> Result<Self, ExitCode> {
+        Self::try_parse().map_err(|error| {
+            if !error.use_stderr() {
+                // Somebody asked for help, or for the version.
+                let _ = error.print();
+                return ExitCode::SUCCESS;
+            }
+            let mut stderr = std::io::stderr();
+            let text = error.to_string();
+            for line in text.lines().filter(|line| !line.is_empty()).take(5) {
+                let _ = writeln!(stderr, "{line}");
+            }
+            ExitCode::from(2)
+        })
+    }
+
+    /// The session layer. It refuses by itself what makes no sense, such as a timeout of a thousand years.
+    pub(crate) fn layer(&self, store: impl SessionStore) -> Result<SessionLayer, ConfigError> {
+        let mut builder = SessionLayer::builder(store)
+            .idle_timeout(self.idle)
+            .absolute_timeout(self.absolute)
+            .trusted_proxies(self.trusted_proxy.iter().copied());
+        if let Some(limit) = self.limit {
+            builder = builder.max_sessions_per_user(limit, self.at_limit.into());
+        }
+        if self.insecure_cookies {
+            builder = builder.insecure_cookies();
+        }
+        builder.build()
+    }
+}
+
+impl From<WhenFull> for AtLimit {
+    fn from(when: WhenFull) -> Self {
+        match when {
+            WhenFull::EndOldest => Self::EndOldest,
+            WhenFull::Refuse => Self::Refuse,
+        }
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, &'static str> {
+    text.parse()
+        .ok()
+        .filter(|&seconds: &f64| seconds > 0.0)
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .ok_or("a number of seconds above 0 is needed")
+}
+
+/// A network, or one address.
+fn network(text: &str) -> Result<IpNet, &'static str> {
+    text.parse()
+        .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
+        .map_err(|_| "a network is needed, such as 10.0.0.0/8")
+}

@@ -1,0 +1,172 @@
+//! A plain HTTP client that shows everything, and keeps one cookie as a browser would.
+
+use http::{HeaderMap, Method, Request, header};
+use serde_json::{Value, json};
+
+/// A client with at most one cookie. A clone is the same browser's other tab, until one of them gets another cookie.
+#[derive(Clone)]
+pub(crate) struct Client {
+    agent: ureq::Agent,
+    base: String,
+    /// `name=value`, as it is sent.
+    pub(crate) cookie: Option<String>,
+    headers: HeaderMap,
+}
+
+/// An answer, whatever its status.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Client {
+    pub(crate) fn new(base: &str) -> Self {
+        let agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .build()
+            .into();
+        Self {
+            agent,
+            base: base.into(),
+            cookie: None,
+            headers: HeaderMap::new(),
+        }
+    }
+
+    /// Sends this header with every request.
+    pub(crate) fn with(mut self, name: &'static str, value: &str) -> Self {
+        self.headers
+            .insert(name, value.parse().expect("a header of a test is valid"));
+        self
+    }
+
+    pub(crate) fn get(&mut self, path: &str) -> Answer {
+        self.send(Method::GET, path, None)
+    }
+
+    pub(crate) fn delete(&mut self, path: &str) -> Answer {
+        self.send(Method::DELETE, path, None)
+    }
+
+    /// POST without a body.
+    pub(crate) fn post(&mut self, path: &str) -> Answer {
+        self.send(Method::POST, path, Some(("text/plain", "")))
+    }
+
+    pub(crate) fn post_json(&mut self, path: &str, value: &Value) -> Answer {
+        self.send_json(Method::POST, path, &value.to_string())
+    }
+
+    pub(crate) fn put(&mut self, path: &str, value: &Value) -> Answer {
+        self.send_json(Method::PUT, path, &value.to_string())
+    }
+
+    pub(crate) fn send_json(&mut self, method: Method, path: &str, json: &str) -> Answer {
+        self.send(method, path, Some(("application/json", json)))
+    }
+
+    pub(crate) fn post_form(&mut self, path: &str, form: &str) -> Answer {
+        let body = ("application/x-www-form-urlencoded", form);
+        self.send(Method::POST, path, Some(body))
+    }
+
+    pub(crate) fn login(&mut self, user: &str) -> Answer {
+        self.post_json("/api/login", &json!({ "user": user }))
+    }
+
+    pub(crate) fn send(
+        &mut self,
+        method: Method,
+        path: &str,
+        body: Option<(&str, &str)>,
+    ) -> Answer {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.base));
+        for (name, value) in &self.headers {
+            request = request.header(name, value);
+        }
+        if let Some(cookie) = &self.cookie {
+            request = request.header(header::COOKIE, cookie);
+        }
+        let sent = match body {
+            Some((kind, text)) => {
+                let request = request.header(header::CONTENT_TYPE, kind);
+                self.agent
+                    .run(request.body(text).expect("a request of a test is valid"))
+            }
+            None => self
+                .agent
+                .run(request.body(()).expect("a request of a test is valid")),
+        };
+        let (parts, body) = sent.expect("the showcase answers").into_parts();
+        let answer = Answer {
+            status: parts.status.as_u16(),
+            headers: parts.headers,
+            body: body
+                .into_with_config()
+                .limit(u64::MAX)
+                .read_to_vec()
+                .expect("the answer is whole"),
+        };
+        self.keep(&answer);
+        answer
+    }
+
+    fn keep(&mut self, answer: &Answer) {
+        let Some(set) = answer.set_cookie() else {
+            return;
+        };
+        let pair = set.split(';').next().unwrap_or_default();
+        self.cookie = (!set.contains("Max-Age=0")).then(|| pair.to_owned());
+    }
+}
+
+impl Answer {
+    /// The body as JSON, which it must be.
+    pub(crate) fn json(&self) -> Value {
+        assert_eq!(self.header("content-type"), Some("application/json"));
+        serde_json::from_slice(&self.body).expect("the body is JSON")
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| {
+            value
+                .to_str()
+                .expect("headers of the showcase are plain text")
+        })
+    }
+
+    /// The one `Set-Cookie`, if there is one.
+    pub(crate) fn set_cookie(&self) -> Option<&str> {
+        assert!(self.headers.get_all(header::SET_COOKIE).iter().count() <= 1);
+        self.header("set-cookie")
+    }
+
+    /// Status and code of a refusal, which has a message, and sets no cookie.
+    #[track_caller]
+    pub(crate) fn refused(&self) -> (u16, String) {
+        let report = self.json();
+        assert!(
+            report["message"]
+                .as_str()
+                .is_some_and(|text| !text.is_empty()),
+            "a refusal says what is wrong: {report}"
+        );
+        assert_eq!(
+            self.set_cookie(),
+            None,
+            "a refusal sets no cookie: {report}"
+        );
+        let code = report["error"].as_str().expect("a refusal has a code");
+        (self.status, code.to_owned())
+    }
+}

@@ -1,0 +1,8 @@
+//! What tests of whole programs share.
+
+pub(crate) mod client;
+pub(crate) mod setups;
+pub(crate) mod showcase;
+
+pub(crate) use client::Client;
+pub(crate) use showcase::Showcase;
