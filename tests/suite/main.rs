@@ -1,6 +1,7 @@
 //! The suite: one binary, a file a subject. Names are sentences; `invNN` is an invariant of the design, `rNN` a
 //! requirement that holds from outside.
 
+mod browser;
 mod showcase;
 mod showcase_data;
 mod showcase_program;
