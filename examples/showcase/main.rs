@@ -77,6 +77,7 @@ fn app(sessions: SessionLayer, options: Options) -> Router {
         .merge(api::routes())
         .merge(pages::routes())
         .layer(sessions)
+        .layer(middleware::from_fn(serve::whole_body))
         .layer(middleware::from_fn(problems::present))
         .with_state(server)
 }

@@ -8,12 +8,14 @@ use crate::support::browser::{Browser, Driver};
 use crate::support::{Showcase, setups};
 
 const COOKIE: &str = "__Host-session";
+/// What went wrong otherwise is in the error.
+const DONE: &str = "the browser does what it is asked";
 
 impl Browser {
     /// What the element says, once it is there.
     async fn text(&self, css: &str) -> String {
         let element = self.wait().for_element(Locator::Css(css)).await;
-        element.unwrap().text().await.unwrap()
+        element.expect(DONE).text().await.expect(DONE)
     }
 
     /// Waits for this text in the page's heading.
@@ -22,51 +24,51 @@ impl Browser {
         self.wait()
             .for_element(Locator::XPath(&path))
             .await
-            .unwrap();
+            .expect(DONE);
     }
 
     async fn fill(&self, id: &str, text: &str) {
-        let field = self.find(Locator::Id(id)).await.unwrap();
-        field.send_keys(text).await.unwrap();
+        let field = self.find(Locator::Id(id)).await.expect(DONE);
+        field.send_keys(text).await.expect(DONE);
     }
 
     async fn click(&self, css: &str) {
         self.find(Locator::Css(css))
             .await
-            .unwrap()
+            .expect(DONE)
             .click()
             .await
-            .unwrap();
+            .expect(DONE);
     }
 
     async fn press(&self, key: &str) {
         self.active_element()
             .await
-            .unwrap()
+            .expect(DONE)
             .send_keys(key)
             .await
-            .unwrap();
+            .expect(DONE);
     }
 
     /// What has the keyboard: its id, or else its text.
     async fn focused(&self) -> String {
-        let element = self.active_element().await.unwrap();
-        match element.attr("id").await.unwrap() {
+        let element = self.active_element().await.expect(DONE);
+        match element.attr("id").await.expect(DONE) {
             Some(id) => id,
-            None => element.text().await.unwrap(),
+            None => element.text().await.expect(DONE),
         }
     }
 
     async fn count(&self, css: &str) -> usize {
-        self.find_all(Locator::Css(css)).await.unwrap().len()
+        self.find_all(Locator::Css(css)).await.expect(DONE).len()
     }
 
     async fn cookie(&self) -> Cookie<'static> {
-        self.get_named_cookie(COOKIE).await.unwrap()
+        self.get_named_cookie(COOKIE).await.expect(DONE)
     }
 
     async fn sign_in(&self, showcase: &Showcase, user: &str) {
-        self.goto(showcase.url()).await.unwrap();
+        self.goto(showcase.url()).await.expect(DONE);
         self.fill("user", user).await;
         self.click("form.card button").await;
         self.wait_for_heading(&format!("Hello {user}")).await;
@@ -76,7 +78,7 @@ impl Browser {
 #[tokio::test]
 async fn two_browsers_of_one_user_see_each_other_and_one_ends_the_other() {
     let (showcase, driver) = (Showcase::start(&[]), Driver::start());
-    let (laptop, phone) = (driver.browser().await, driver.browser().await);
+    let (laptop, phone) = (driver.browser().await, driver.phone().await);
     laptop.sign_in(&showcase, "alice").await;
     phone.sign_in(&showcase, "alice").await;
     laptop.refresh().await.unwrap();
@@ -84,8 +86,8 @@ async fn two_browsers_of_one_user_see_each_other_and_one_ends_the_other() {
         assert_eq!(browser.count(".devices li").await, 2);
         assert_eq!(browser.count(".devices li.current").await, 1);
     }
-    laptop.picture("signed-in", 1280, 1000).await;
-    phone.picture("signed-in-phone", 500, 900).await;
+    laptop.picture("signed-in").await;
+    phone.picture("signed-in-phone").await;
 
     laptop.click(".devices li:not(.current) button").await;
     laptop.wait_for_heading("Hello alice").await;
@@ -95,7 +97,7 @@ async fn two_browsers_of_one_user_see_each_other_and_one_ends_the_other() {
     phone.wait_for_heading("Sign in").await;
     let notice = phone.text(".notice").await;
     assert!(notice.contains("ended from another device"), "{notice}");
-    phone.picture("ended-phone", 500, 900).await;
+    phone.picture("ended-phone").await;
     laptop.refresh().await.unwrap();
     laptop.wait_for_heading("Hello alice").await;
 
@@ -128,7 +130,7 @@ async fn signing_in_by_keyboard_changes_the_id_and_keeps_the_cart_alone() {
         browser.get_all_cookies().await.unwrap().is_empty(),
         "a look costs no cookie"
     );
-    browser.picture("signed-out", 1280, 1000).await;
+    browser.picture("signed-out").await;
     let weight = browser
         .find(Locator::Css("header a"))
         .await
@@ -202,7 +204,7 @@ async fn signing_in_by_keyboard_changes_the_id_and_keeps_the_cart_alone() {
 #[tokio::test]
 async fn a_browser_without_cookies_is_told_so_after_signing_in() {
     let (showcase, driver) = (Showcase::start(&[]), Driver::start());
-    let browser = driver.browser().await;
+    let browser = driver.phone().await;
     browser.sign_in(&showcase, "alice").await;
     browser.delete_all_cookies().await.unwrap();
     // Where signing in leads, for a browser that did not keep the cookie.
@@ -212,6 +214,6 @@ async fn a_browser_without_cookies_is_told_so_after_signing_in() {
         .unwrap();
     let notice = browser.text(".notice").await;
     assert!(notice.contains("did not keep the cookie"), "{notice}");
-    browser.picture("cookie-lost-phone", 500, 900).await;
+    browser.picture("cookie-lost-phone").await;
     browser.close().await;
 }

@@ -4,6 +4,7 @@
 mod browser;
 mod showcase;
 mod showcase_data;
+mod showcase_pages;
 mod showcase_program;
 mod showcase_users;
 mod support;

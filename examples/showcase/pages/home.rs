@@ -4,7 +4,7 @@ use maud::{Markup, html};
 use sessile::{Session, SessionInfo, UserSession};
 
 use super::list::{self, List};
-use super::look::{Page, instant, instant_and_distance};
+use super::look::{Page, from_now, instant_and_distance};
 use super::refused::notice;
 use crate::Server;
 
@@ -72,13 +72,13 @@ fn sessions(devices: &[SessionInfo]) -> Markup {
                     li.current[device.current] {
                         div {
                             p {
-                                strong { (device.user_agent.as_deref().map_or("An unknown browser", browser)) }
+                                strong { (device.user_agent.as_deref().map_or("An unknown browser".into(), device_name)) }
                                 @if device.current { " " span.badge { "this one" } }
                             }
                             p.about {
-                                "From " (device.address.as_deref().unwrap_or("an unknown address"))
-                                ", last seen " (instant_and_distance(device.last_seen_at))
-                                ", signed in " (instant(device.created_at))
+                                (device.address.as_deref().unwrap_or("unknown address"))
+                                " · last seen " (from_now(device.last_seen_at))
+                                " · signed in " (from_now(device.created_at))
                             }
                         }
                         @if !device.current {
@@ -92,26 +92,39 @@ fn sessions(devices: &[SessionInfo]) -> Markup {
                 }
             }
             @if devices.len() > 1 {
-                form method="post" action="/sessions/end-others" { button.quiet { "End all others" } }
+                form.below method="post" action="/sessions/end-others" { button.quiet { "End all others" } }
             }
         }
     }
 }
 
 /// A name that people know, out of what browsers say they are. The order matters: most also name the others.
-fn browser(agent: &str) -> &str {
-    for (mark, name) in [
-        ("Edg/", "Edge"),
+fn device_name(agent: &str) -> String {
+    let find = |marks: &[(&str, &'static str)]| {
+        marks
+            .iter()
+            .find_map(|(mark, name)| agent.contains(mark).then_some(*name))
+    };
+    let browser = find(&[
+        ("Edg", "Edge"),
         ("OPR/", "Opera"),
         ("Firefox/", "Firefox"),
         ("Chrome/", "Chrome"),
         ("Safari/", "Safari"),
-    ] {
-        if agent.contains(mark) {
-            return name;
-        }
+    ]);
+    let system = find(&[
+        ("Android", "Android"),
+        ("iPhone", "iPhone"),
+        ("iPad", "iPad"),
+        ("Mac OS X", "Mac"),
+        ("Windows", "Windows"),
+        ("Linux", "Linux"),
+    ]);
+    match (browser, system) {
+        (Some(browser), Some(system)) => format!("{browser} on {system}"),
+        (Some(browser), None) => browser.into(),
+        (None, _) => agent.into(),
     }
-    agent
 }
 
 fn lists(session: &Session) -> Markup {
@@ -125,7 +138,7 @@ fn lists(session: &Session) -> Markup {
 
 fn facts(server: &Server, info: Option<&SessionInfo>) -> Markup {
     let kind = match info {
-        None => "none yet: you have no cookie, and nothing is stored",
+        None => "none: nothing is stored for you",
         Some(info) if info.user.is_none() => "anonymous",
         Some(_) => "a user’s",
     };

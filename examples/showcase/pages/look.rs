@@ -55,6 +55,12 @@ pub(super) fn instant_and_distance(at: SystemTime) -> Markup {
     html! { (instant(at)) " " span.distance { "(" (distance(at)) ")" } }
 }
 
+/// How far off an instant is; the instant itself is in the attributes.
+pub(super) fn from_now(at: SystemTime) -> Markup {
+    let text = humantime::format_rfc3339_seconds(at).to_string();
+    html! { time datetime=(text) title=(text) { (distance(at)) } }
+}
+
 fn distance(at: SystemTime) -> String {
     match at.duration_since(SystemTime::now()) {
         Ok(ahead) => format!("in {}", rough(ahead)),
@@ -63,13 +69,13 @@ fn distance(at: SystemTime) -> String {
     }
 }
 
-/// The largest unit of which there are two or more.
+/// In the largest unit of which there are two or more, rounded.
 fn rough(span: Duration) -> String {
     let seconds = span.as_secs();
     match seconds {
         0..120 => format!("{seconds} s"),
-        120..7_200 => format!("{} min", seconds / 60),
-        7_200..172_800 => format!("{} h", seconds / 3_600),
-        _ => format!("{} days", seconds / 86_400),
+        120..7_200 => format!("{} min", (seconds + 30) / 60),
+        7_200..172_800 => format!("{} h", (seconds + 1_800) / 3_600),
+        _ => format!("{} days", (seconds + 43_200) / 86_400),
     }
 }

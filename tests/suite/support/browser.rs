@@ -47,8 +47,20 @@ impl Driver {
         }
     }
 
-    /// A browser with a profile of its own, as on another device.
+    /// A browser on a large screen, with a profile of its own.
     pub(crate) async fn browser(&self) -> Browser {
+        self.connect(None, "--blink-settings=preferredColorScheme=1")
+            .await
+    }
+
+    /// A browser on a phone, with a profile of its own, whose owner likes the dark.
+    pub(crate) async fn phone(&self) -> Browser {
+        let screen = json!({ "deviceMetrics": { "width": 390, "height": 844, "pixelRatio": 2, "touch": true } });
+        self.connect(Some(screen), "--blink-settings=preferredColorScheme=0")
+            .await
+    }
+
+    async fn connect(&self, screen: Option<serde_json::Value>, colours: &str) -> Browser {
         let profile = tempfile::tempdir().expect("a temporary folder can be made");
         let mut args = vec![
             "--headless=new".to_owned(),
@@ -60,13 +72,18 @@ impl Driver {
             "--disable-sync".into(),
             "--no-first-run".into(),
             "--hide-scrollbars".into(),
+            "--window-size=1280,1000".into(),
+            colours.into(),
             format!("--user-data-dir={}", profile.path().display()),
         ];
         if is_root() {
             // Chromium refuses its sandbox to root, which is who runs in most containers.
             args.push("--no-sandbox".into());
         }
-        let options = json!({ "binary": self.chromium, "args": args });
+        let mut options = json!({ "binary": self.chromium, "args": args });
+        if let Some(screen) = screen {
+            options["mobileEmulation"] = screen;
+        }
         let capabilities = [("goog:chromeOptions".to_owned(), options)];
         let client = ClientBuilder::new(HttpConnector::new())
             .capabilities(capabilities.into_iter().collect())
@@ -108,12 +125,8 @@ impl Browser {
             .to_owned()
     }
 
-    /// Puts a picture of the page into `target/screenshots`, at this size of the window.
-    pub(crate) async fn picture(&self, name: &str, width: u32, height: u32) {
-        self.client
-            .set_window_size(width, height)
-            .await
-            .expect("a window has a size");
+    /// Puts a picture of the page into `target/screenshots`.
+    pub(crate) async fn picture(&self, name: &str) {
         let png = self.client.screenshot().await.expect("a page has a look");
         let folder = std::env::current_exe()
             .ok()
