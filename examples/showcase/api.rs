@@ -2,20 +2,13 @@
 
 use std::sync::Arc;
 
-use axum::body::to_bytes;
-use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::StatusCode;
-use axum::middleware::{self, Next};
-use axum::response::{IntoResponse, Response};
+use axum::extract::{DefaultBodyLimit, State};
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use serde::Serialize;
 
 use crate::time::Instant;
 use crate::{Server, data, devices, identity};
-
-/// More than a session may hold, so that it is the session's own limit that says what is too much.
-const BODY_BYTES: usize = 16 << 20;
 
 pub(crate) fn routes() -> Router<Arc<Server>> {
     Router::new()
@@ -36,18 +29,8 @@ pub(crate) fn routes() -> Router<Arc<Server>> {
         .route("/api/sessions", get(devices::list).delete(devices::end_all))
         .route("/api/sessions/{handle}", delete(devices::end))
         .route("/api/admin/revoke", post(devices::revoke))
+        // `serve::whole_body` has a limit, which is above the session's own: so that this one is what refuses.
         .layer(DefaultBodyLimit::disable())
-        .layer(middleware::from_fn(whole_body))
-}
-
-/// Takes in the whole body before anybody answers: a response that leaves while the client still sends costs both of
-/// them the connection, and may be lost with it.
-async fn whole_body(request: Request, next: Next) -> Response {
-    let (parts, body) = request.into_parts();
-    match to_bytes(body, BODY_BYTES).await {
-        Ok(bytes) => next.run(Request::from_parts(parts, bytes.into())).await,
-        Err(_) => StatusCode::PAYLOAD_TOO_LARGE.into_response(),
-    }
 }
 
 #[derive(Serialize)]

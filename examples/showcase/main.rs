@@ -1,4 +1,4 @@
-//! The whole of sessile as one small web application: an API under `/api`.
+//! The whole of sessile as one small web application: an API under `/api`, and pages for people.
 //!
 //! ```text
 //! cargo run --release --example showcase -- --help
@@ -12,6 +12,7 @@
 //! | `devices.rs` | a user's sessions, and ending them |
 //! | `problems.rs` | one look for every refusal, of the crate, of axum and of this application |
 //! | `time.rs` | how instants are written |
+//! | `pages/` | the same for people: forms, no script |
 //! | `serve.rs` | the server, and its graceful end |
 //!
 //! There are no passwords: whoever says a name is that user. `examples/login.rs` shows where the check goes.
@@ -21,6 +22,7 @@ mod data;
 mod devices;
 mod identity;
 mod options;
+mod pages;
 mod problems;
 mod serve;
 mod time;
@@ -38,6 +40,7 @@ use options::Options;
 /// What the routes know of the server.
 #[derive(Debug)]
 pub(crate) struct Server {
+    pub(crate) options: Options,
     pub(crate) since: SystemTime,
 }
 
@@ -57,7 +60,7 @@ async fn main() -> ExitCode {
         Err(error) => return complain(2, &error),
     };
     let listen = options.listen;
-    let app = app(sessions);
+    let app = app(sessions, options);
     match serve::run(listen, app).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => complain(1, &error),
@@ -65,13 +68,16 @@ async fn main() -> ExitCode {
 }
 
 /// Every route, with sessions around them, and around those what makes refusals presentable.
-fn app(sessions: SessionLayer) -> Router {
+fn app(sessions: SessionLayer, options: Options) -> Router {
     let server = Arc::new(Server {
+        options,
         since: SystemTime::now(),
     });
     Router::new()
         .merge(api::routes())
+        .merge(pages::routes())
         .layer(sessions)
+        .layer(middleware::from_fn(serve::whole_body))
         .layer(middleware::from_fn(problems::present))
         .with_state(server)
 }

@@ -2,7 +2,7 @@
 //!
 //! Refusals come from three places: from sessile (they carry a [`Problem`]), from axum (a status and a line of text),
 //! and from this application ([`Refusal`]). Outside of all of them stands [`present`], which makes JSON of what happens
-//! under `/api`.
+//! under `/api`, and a page of everything else.
 
 use axum::Json;
 use axum::body::{Body, to_bytes};
@@ -11,8 +11,9 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use sessile::{EndReason, Error, InvalidName, Problem};
+use sessile::{End, EndReason, Error, InvalidName, Problem};
 
+use crate::pages;
 use crate::time::Instant;
 
 /// The longest text of a refusal by axum.
@@ -55,65 +56,95 @@ impl From<&Problem> for Report {
     }
 }
 
-/// Presents every refusal on its way out.
+/// Presents every refusal on its way out: as JSON to programs, as a page to people.
 pub(crate) async fn present(request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    let for_programs = path == "/api" || path.starts_with("/api/");
     let response = next.run(request).await;
+    let status = response.status();
     if let Some(problem) = response.extensions().get::<Problem>() {
-        let report = Report::from(problem);
-        return replace_body(response, &report);
+        let body = if for_programs {
+            Json(Report::from(problem)).into_response()
+        } else {
+            pages::refused(status, problem.message(), end(problem).as_ref())
+        };
+        return with_body(response, body);
     }
-    if response.status().as_u16() < 400 || is_json(&response) {
+    if let Some(Said(message)) = response.extensions().get() {
+        if for_programs {
+            return response;
+        }
+        let body = pages::refused(status, message, None);
+        return with_body(response, body);
+    }
+    if status.as_u16() < 400 {
         return response;
     }
+    present_axums(response, for_programs).await
+}
+
+/// What axum refuses has a status, and for a body or a query that it could not read, a line of text: that is of use to
+/// whoever wrote the request.
+async fn present_axums(response: Response, for_programs: bool) -> Response {
     let (mut parts, body) = response.into_parts();
-    let (status, error, message) = match parts.status {
-        StatusCode::NOT_FOUND => (
-            StatusCode::NOT_FOUND,
-            "not_found",
-            "There is no such thing.",
-        ),
-        StatusCode::METHOD_NOT_ALLOWED => (
-            StatusCode::METHOD_NOT_ALLOWED,
-            "method_not_allowed",
-            "This is not done with it; `Allow` says what is.",
-        ),
-        StatusCode::PAYLOAD_TOO_LARGE => (
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "too_large",
-            "This is more than is accepted.",
-        ),
-        StatusCode::UNPROCESSABLE_ENTITY => (StatusCode::UNPROCESSABLE_ENTITY, "invalid", ""),
-        status if status.is_server_error() => (status, "failed", "Something failed."),
-        _ => (StatusCode::BAD_REQUEST, "bad_request", ""),
-    };
+    let (status, error, message) = explain(parts.status);
     parts.status = status;
     let message = match message {
-        // What axum says about a body or a query is of use to whoever wrote the request.
-        "" => {
+        Some(message) => message.to_owned(),
+        None => {
             let text = to_bytes(body, TEXT_BYTES).await.unwrap_or_default();
             String::from_utf8_lossy(&text).into_owned()
         }
-        message => message.into(),
     };
-    let response = Response::from_parts(parts, Body::empty());
-    replace_body(response, &Report::new(error, message))
+    let body = if for_programs {
+        Json(Report::new(error, message)).into_response()
+    } else {
+        pages::refused(status, &message, None)
+    };
+    with_body(Response::from_parts(parts, Body::empty()), body)
 }
 
-fn is_json(response: &Response) -> bool {
-    response
-        .headers()
-        .get(header::CONTENT_TYPE)
-        .is_some_and(|value| value.as_bytes().starts_with(b"application/json"))
+fn end(problem: &Problem) -> Option<End> {
+    Some(End {
+        reason: problem.reason?,
+        at: problem.at?,
+        note: problem.note.clone(),
+    })
 }
 
-/// Status and headers stay: `Set-Cookie`, `Retry-After`, `Cache-Control` and `Vary` mean what they said.
-fn replace_body(response: Response, report: &Report) -> Response {
+/// What a status of axum's means here: the status that is sent, its code, and what to say unless axum said it.
+const fn explain(status: StatusCode) -> (StatusCode, &'static str, Option<&'static str>) {
+    match status {
+        StatusCode::NOT_FOUND => (status, "not_found", Some("There is no such thing.")),
+        StatusCode::METHOD_NOT_ALLOWED => (
+            status,
+            "method_not_allowed",
+            Some("This is not done with it; `Allow` says what is."),
+        ),
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            (status, "too_large", Some("This is more than is accepted."))
+        }
+        StatusCode::UNPROCESSABLE_ENTITY => (status, "invalid", None),
+        StatusCode::INTERNAL_SERVER_ERROR => (status, "failed", Some("Something failed.")),
+        _ => (StatusCode::BAD_REQUEST, "bad_request", None),
+    }
+}
+
+/// Status and headers stay: `Set-Cookie`, `Retry-After` and `Vary` mean what they said. Body, and headers that go with it, are
+/// new.
+fn with_body(response: Response, body: Response) -> Response {
     let (mut parts, _) = response.into_parts();
-    let (json, body) = Json(report).into_response().into_parts();
-    parts.headers.extend(json.headers);
+    let (of_body, body) = body.into_parts();
     parts.headers.remove(header::CONTENT_LENGTH);
+    for (name, value) in &of_body.headers {
+        parts.headers.insert(name.clone(), value.clone());
+    }
     Response::from_parts(parts, body)
 }
+
+/// In the extensions of a refusal of this application's own: what it says.
+#[derive(Debug, Clone)]
+struct Said(String);
 
 /// A refusal of this application's own, or of sessile's.
 #[derive(Debug)]
@@ -168,7 +199,9 @@ impl IntoResponse for Refusal {
                 error,
                 message,
             } => {
+                let said = Said(message.clone());
                 let mut response = (status, Json(Report::new(error, message))).into_response();
+                response.extensions_mut().insert(said);
                 let headers = response.headers_mut();
                 headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
                 response

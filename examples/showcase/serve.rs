@@ -5,7 +5,15 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 
 use axum::Router;
+use axum::body::to_bytes;
+use axum::extract::Request;
+use axum::http::StatusCode;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
 use tokio::net::TcpListener;
+
+/// More than this is no request for this application.
+const BODY_BYTES: usize = 16 << 20;
 
 /// Serves until Ctrl-C or SIGTERM; what is running then is finished. A second signal does not wait for that.
 pub(crate) async fn run(listen: SocketAddr, app: Router) -> Result<(), CannotServe> {
@@ -24,6 +32,16 @@ pub(crate) async fn run(listen: SocketAddr, app: Router) -> Result<(), CannotSer
     tokio::select! {
         served = serve.into_future() => served.map_err(failed),
         () = at_once.two_signals() => Ok(()),
+    }
+}
+
+/// Takes in the whole body before anybody answers: a response that leaves while the client still sends costs both of
+/// them the connection, and may be lost with it.
+pub(crate) async fn whole_body(request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    match to_bytes(body, BODY_BYTES).await {
+        Ok(bytes) => next.run(Request::from_parts(parts, bytes.into())).await,
+        Err(_) => StatusCode::PAYLOAD_TOO_LARGE.into_response(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The suite: one binary, a file a subject. Names are sentences; `invNN` is an invariant of the design, `rNN` a
 //! requirement that holds from outside.
 
+mod browser;
 mod cancellation;
 mod config;
 mod cookies;
@@ -13,6 +14,7 @@ mod login;
 mod memory;
 mod showcase;
 mod showcase_data;
+mod showcase_pages;
 mod showcase_program;
 mod showcase_users;
 mod staging;

@@ -1,5 +1,6 @@
 //! What tests of whole programs share.
 
+pub(crate) mod browser;
 pub(crate) mod client;
 pub(crate) mod setups;
 pub(crate) mod showcase;

@@ -1,0 +1,219 @@
+//! The showcase's pages in a real browser: what a person sees, and what the browser makes of the cookie.
+
+use cookie::{Cookie, SameSite};
+use fantoccini::Locator;
+use fantoccini::key::Key;
+
+use crate::support::browser::{Browser, Driver};
+use crate::support::{Showcase, setups};
+
+const COOKIE: &str = "__Host-session";
+/// What went wrong otherwise is in the error.
+const DONE: &str = "the browser does what it is asked";
+
+impl Browser {
+    /// What the element says, once it is there.
+    async fn text(&self, css: &str) -> String {
+        let element = self.wait().for_element(Locator::Css(css)).await;
+        element.expect(DONE).text().await.expect(DONE)
+    }
+
+    /// Waits for this text in the page's heading.
+    async fn wait_for_heading(&self, text: &str) {
+        let path = format!("//h1[normalize-space()='{text}']");
+        self.wait()
+            .for_element(Locator::XPath(&path))
+            .await
+            .expect(DONE);
+    }
+
+    async fn fill(&self, id: &str, text: &str) {
+        let field = self.find(Locator::Id(id)).await.expect(DONE);
+        field.send_keys(text).await.expect(DONE);
+    }
+
+    async fn click(&self, css: &str) {
+        self.find(Locator::Css(css))
+            .await
+            .expect(DONE)
+            .click()
+            .await
+            .expect(DONE);
+    }
+
+    async fn press(&self, key: &str) {
+        self.active_element()
+            .await
+            .expect(DONE)
+            .send_keys(key)
+            .await
+            .expect(DONE);
+    }
+
+    /// What has the keyboard: its id, or else its text.
+    async fn focused(&self) -> String {
+        let element = self.active_element().await.expect(DONE);
+        match element.attr("id").await.expect(DONE) {
+            Some(id) => id,
+            None => element.text().await.expect(DONE),
+        }
+    }
+
+    async fn count(&self, css: &str) -> usize {
+        self.find_all(Locator::Css(css)).await.expect(DONE).len()
+    }
+
+    async fn cookie(&self) -> Cookie<'static> {
+        self.get_named_cookie(COOKIE).await.expect(DONE)
+    }
+
+    async fn sign_in(&self, showcase: &Showcase, user: &str) {
+        self.goto(showcase.url()).await.expect(DONE);
+        self.fill("user", user).await;
+        self.click("form.card button").await;
+        self.wait_for_heading(&format!("Hello {user}")).await;
+    }
+}
+
+#[tokio::test]
+async fn two_browsers_of_one_user_see_each_other_and_one_ends_the_other() {
+    let (showcase, driver) = (Showcase::start(&[]), Driver::start());
+    let (laptop, phone) = (driver.browser().await, driver.phone().await);
+    laptop.sign_in(&showcase, "alice").await;
+    phone.sign_in(&showcase, "alice").await;
+    laptop.refresh().await.unwrap();
+    for browser in [&laptop, &phone] {
+        assert_eq!(browser.count(".devices li").await, 2);
+        assert_eq!(browser.count(".devices li.current").await, 1);
+    }
+    laptop.picture("signed-in").await;
+    phone.picture("signed-in-phone").await;
+
+    laptop.click(".devices li:not(.current) button").await;
+    laptop.wait_for_heading("Hello alice").await;
+    assert_eq!(laptop.count(".devices li").await, 1, "the other is gone");
+
+    phone.refresh().await.unwrap();
+    phone.wait_for_heading("Sign in").await;
+    let notice = phone.text(".notice").await;
+    assert!(notice.contains("ended from another device"), "{notice}");
+    phone.picture("ended-phone").await;
+    laptop.refresh().await.unwrap();
+    laptop.wait_for_heading("Hello alice").await;
+
+    phone.sign_in(&showcase, "alice").await;
+    phone.click("form[action='/sign-out'] button").await;
+    phone.wait_for_heading("Sign in").await;
+    assert_eq!(
+        phone.count(".notice").await,
+        0,
+        "who signs out is not told why they are signed out"
+    );
+    assert!(phone.get_all_cookies().await.unwrap().is_empty());
+
+    let version = format!("chromium {}", laptop.version());
+    laptop.close().await;
+    phone.close().await;
+    setups::report(
+        "browser",
+        &version,
+        "1 chromedriver, 2 chromium, 1 showcase",
+    );
+}
+
+#[tokio::test]
+async fn signing_in_by_keyboard_changes_the_id_and_keeps_the_cart_alone() {
+    let (showcase, driver) = (Showcase::start(&[]), Driver::start());
+    let browser = driver.browser().await;
+    browser.goto(showcase.url()).await.unwrap();
+    assert!(
+        browser.get_all_cookies().await.unwrap().is_empty(),
+        "a look costs no cookie"
+    );
+    browser.picture("signed-out").await;
+    let weight = browser
+        .find(Locator::Css("header a"))
+        .await
+        .unwrap()
+        .css_value("font-weight")
+        .await;
+    assert_eq!(weight.unwrap(), "700", "the style is let in");
+
+    for (field, list) in [("cart-item", "cart"), ("notes-item", "notes")] {
+        browser.fill(field, "tea").await;
+        browser.press(&char::from(Key::Enter).to_string()).await;
+        let item = format!("section[aria-labelledby={list}] .items li span");
+        assert_eq!(browser.text(&item).await, "tea");
+    }
+    let before = browser.cookie().await;
+
+    let tab = char::from(Key::Tab).to_string();
+    let mut order = Vec::new();
+    for keys in ["", "alice", " "] {
+        browser.press(&tab).await;
+        order.push(browser.focused().await);
+        if !keys.is_empty() {
+            browser.press(keys).await;
+        }
+    }
+    assert_eq!(
+        order[..2],
+        ["sessile", "user"],
+        "the form is the first thing after the name of the site"
+    );
+    assert_eq!(browser.count("input[name=remember]:checked").await, 1);
+    browser.press(&tab).await;
+    assert_eq!(browser.focused().await, "Sign in");
+    browser.press(&char::from(Key::Enter).to_string()).await;
+    browser.wait_for_heading("Hello alice").await;
+    assert_eq!(browser.current_url().await.unwrap().path(), "/");
+    assert_eq!(browser.current_url().await.unwrap().query(), None);
+
+    let cookie = browser.cookie().await;
+    assert_ne!(cookie.value(), before.value(), "signing in changes the id");
+    for cookie in [&before, &cookie] {
+        assert_eq!(cookie.http_only(), Some(true));
+        assert_eq!(cookie.secure(), Some(true));
+        assert_eq!(cookie.path(), Some("/"));
+        assert_eq!(cookie.same_site(), Some(SameSite::Lax));
+    }
+    assert_eq!(
+        before.expires_datetime(),
+        None,
+        "a stranger's goes with the browser"
+    );
+    assert!(
+        cookie.expires_datetime().is_some(),
+        "who is remembered keeps it"
+    );
+    assert_eq!(
+        browser
+            .count("section[aria-labelledby=cart] .items li")
+            .await,
+        1
+    );
+    assert_eq!(
+        browser
+            .count("section[aria-labelledby=notes] .items li")
+            .await,
+        0
+    );
+    browser.close().await;
+}
+
+#[tokio::test]
+async fn a_browser_without_cookies_is_told_so_after_signing_in() {
+    let (showcase, driver) = (Showcase::start(&[]), Driver::start());
+    let browser = driver.phone().await;
+    browser.sign_in(&showcase, "alice").await;
+    browser.delete_all_cookies().await.unwrap();
+    // Where signing in leads, for a browser that did not keep the cookie.
+    browser
+        .goto(&format!("{}/?signed-in=1", showcase.url()))
+        .await
+        .unwrap();
+    let notice = browser.text(".notice").await;
+    assert!(notice.contains("did not keep the cookie"), "{notice}");
+    browser.picture("cookie-lost-phone").await;
+    browser.close().await;
+}
