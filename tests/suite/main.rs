@@ -1,9 +1,11 @@
 //! The suite: one binary, a file a subject. Names are sentences; `invNN` is an invariant of the design, `rNN` a
 //! requirement that holds from outside.
+//! The suite.
 
 mod browser;
 mod cancellation;
 mod config;
+mod conformance;
 mod cookies;
 mod events;
 mod expiry;
@@ -21,3 +23,4 @@ mod staging;
 mod support;
 mod updates;
 mod users;
+mod wrappers;
