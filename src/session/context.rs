@@ -185,9 +185,13 @@ impl Context {
 
     /// The user agent as records have it: text, cut.
     fn agent(&self) -> Option<Cow<'_, str>> {
-        let agent = match String::from_utf8_lossy(self.agent.as_ref()?.as_bytes()) {
-            Cow::Borrowed(text) => Cow::Borrowed(cut(text, Seen::MAX_AGENT_BYTES)),
-            Cow::Owned(text) => Cow::Owned(cut(&text, Seen::MAX_AGENT_BYTES).to_owned()),
+        let bytes = self.agent.as_ref()?.as_bytes();
+        let agent = match str::from_utf8(bytes) {
+            Ok(text) => Cow::Borrowed(cut(text, Seen::MAX_AGENT_BYTES)),
+            Err(_) => {
+                let text = String::from_utf8_lossy(bytes);
+                Cow::Owned(cut(&text, Seen::MAX_AGENT_BYTES).to_owned())
+            }
         };
         (!agent.is_empty()).then_some(agent)
     }
