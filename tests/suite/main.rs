@@ -1,7 +1,9 @@
 //! The suite: one binary, a file a subject. Names are sentences; `invNN` is an invariant of the design, `rNN` a
 //! requirement that holds from outside.
-//! The suite.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by unwrapping")]
+
+mod allocations;
 mod browser;
 mod cancellation;
 mod config;
