@@ -5,7 +5,7 @@ use std::time::Duration;
 use ::cookie::{Cookie, SameSite};
 use http::{HeaderMap, HeaderValue, header};
 
-use crate::config::ConfigError;
+use crate::error::ConfigError;
 use crate::id::{ID_CHARS, SessionId};
 
 /// So many cookies of one name are looked up at most.

@@ -1,108 +1,13 @@
-//! What can go wrong, for programs ([`ErrorKind`]), for clients ([`Problem`]) and for operators ([`Error`]'s text).
+//! An operation that failed, and a configuration that cannot work.
 
 use std::fmt;
 use std::time::Duration;
 
 use http::StatusCode;
 
-use crate::problem::Problem;
+use crate::problem::{ErrorKind, Problem};
 use crate::record::{End, EndReason};
 use crate::store::StoreError;
-
-/// What went wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ErrorKind {
-    /// The store failed or cannot be reached: 503.
-    StoreUnavailable,
-    /// Nobody is signed in: 401.
-    NotSignedIn,
-    /// The session is over: 401. [`Problem::reason`] says why.
-    SessionEnded,
-    /// The sign-in is too long ago for this: 401.
-    SignInAgain,
-    /// The session's id was superseded, by a login or a regeneration in another request: 409.
-    SessionMoved,
-    /// The user has as many sessions as allowed, and the limit refuses: 409.
-    TooManySessions,
-    /// The session's values are more than the store allows: 413.
-    TooLarge,
-    /// The user id is empty or longer than 256 bytes: 422.
-    InvalidUser,
-    /// A value did not decode as its key's type, or did not encode, or is no integer: 500.
-    InvalidValue,
-    /// Too many others updated the same value at once: 503.
-    Contended,
-    /// The response was made already: no cookie can be sent, and nothing is staged any more. 500.
-    ResponseSent,
-    /// The session layer is missing, or set up wrongly for this route: 500.
-    Misconfigured,
-}
-
-impl ErrorKind {
-    /// The kind's name in responses.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::StoreUnavailable => "store_unavailable",
-            Self::NotSignedIn => "not_signed_in",
-            Self::SessionEnded => "session_ended",
-            Self::SignInAgain => "sign_in_again",
-            Self::SessionMoved => "session_moved",
-            Self::TooManySessions => "too_many_sessions",
-            Self::TooLarge => "too_large",
-            Self::InvalidUser => "invalid_user",
-            Self::InvalidValue => "invalid_value",
-            Self::Contended => "contended",
-            Self::ResponseSent => "response_sent",
-            Self::Misconfigured => "misconfigured",
-        }
-    }
-
-    /// The status of a response that says so.
-    #[must_use]
-    pub const fn status(self) -> StatusCode {
-        match self {
-            Self::StoreUnavailable | Self::Contended => StatusCode::SERVICE_UNAVAILABLE,
-            Self::NotSignedIn | Self::SessionEnded | Self::SignInAgain => StatusCode::UNAUTHORIZED,
-            Self::SessionMoved | Self::TooManySessions => StatusCode::CONFLICT,
-            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::InvalidUser => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::InvalidValue | Self::ResponseSent | Self::Misconfigured => {
-                StatusCode::INTERNAL_SERVER_ERROR
-            }
-        }
-    }
-
-    /// A sentence for the client, that says nothing about the inside.
-    #[must_use]
-    pub const fn message(self) -> &'static str {
-        match self {
-            Self::StoreUnavailable => {
-                "Sessions are not available right now. Please try again in a moment."
-            }
-            Self::NotSignedIn => "Please sign in.",
-            Self::SessionEnded => "Your session has ended. Please sign in again.",
-            Self::SignInAgain => "Please sign in again to confirm that it is you.",
-            Self::SessionMoved => "Your session was renewed meanwhile. Please try again.",
-            Self::TooManySessions => {
-                "You are signed in on as many devices as allowed. Sign out on one of them first."
-            }
-            Self::TooLarge => "This is more than a session can hold.",
-            Self::InvalidUser => "A user name has 1 to 256 bytes.",
-            Self::InvalidValue => "A value of the session could not be read or written.",
-            Self::Contended => "Too many requests changed this value at once. Please try again.",
-            Self::ResponseSent | Self::Misconfigured => {
-                "Something is set up wrongly on the server."
-            }
-        }
-    }
-}
-
-impl fmt::Display for ErrorKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
 
 /// An operation on a session failed.
 ///
@@ -214,3 +119,25 @@ impl From<getrandom::Error> for Error {
             .with_source(error)
     }
 }
+
+/// A configuration that cannot work, in a sentence that says what to change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError {
+    sentence: String,
+}
+
+impl ConfigError {
+    pub(crate) fn new(sentence: impl Into<String>) -> Self {
+        Self {
+            sentence: sentence.into(),
+        }
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.sentence)
+    }
+}
+
+impl std::error::Error for ConfigError {}

@@ -11,7 +11,8 @@ use http::{HeaderValue, header};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
+use crate::problem::ErrorKind;
 use crate::session::{Current, Session, missing_layer};
 use crate::sessions::Sessions;
 use crate::user::UserSession;

@@ -173,14 +173,13 @@ pub use address::ClientAddress;
 #[cfg(feature = "test-util")]
 pub use clock::ManualClock;
 pub use clock::{Clock, SystemClock};
-pub use config::{ConfigError, SessionLayerBuilder};
-pub use error::{Error, ErrorKind};
+pub use error::{ConfigError, Error};
 #[cfg(feature = "axum")]
 pub use extract::Fresh;
 pub use id::{Bucket, Digest, Handle, Kind, RecordKey, UserId};
 pub use key::{DataName, InvalidName, Key};
-pub use layer::{ResponseFuture, SessionLayer, SessionService};
-pub use problem::Problem;
+pub use layer::{ResponseFuture, SessionLayer, SessionLayerBuilder, SessionService};
+pub use problem::{ErrorKind, Problem};
 pub use record::{End, EndReason};
 pub use session::{Freshness, Login, LoginFuture, Outcome, Passive, Session, SessionInfo};
 pub use sessions::Sessions;

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use ::cookie::Cookie;
 
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::event;
 use crate::id::{Fresh, Handle, Kind, UserId};
-use crate::layer::Area;
+use crate::problem::ErrorKind;
 use crate::record::{End, EndReason, Seen};
+use crate::session::Area;
 use crate::session::{Finish, SessionInfo};
 use crate::store::{Create, EndScope, EndSessions, EndedSession};
 use crate::user::Ended;

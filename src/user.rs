@@ -4,9 +4,10 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::event;
 use crate::id::{Handle, UserId};
+use crate::problem::ErrorKind;
 use crate::record::EndReason;
 use crate::session::{Finish, Outcome, Session, SessionInfo};
 use crate::store::{EndScope, Renewal};

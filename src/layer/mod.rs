@@ -6,11 +6,70 @@
 //! 4. A response that cannot keep what the handler said is replaced by one that says why, with a
 //!    [`Problem`](crate::Problem) in its extensions.
 
-mod area;
+mod builder;
 mod future;
 mod service;
 
-pub(crate) use area::Area;
-pub use area::SessionLayer;
+use std::fmt;
+use std::sync::Arc;
+
+use tower_layer::Layer;
+
+pub use builder::SessionLayerBuilder;
 pub use future::ResponseFuture;
 pub use service::SessionService;
+
+use crate::session::Area;
+use crate::sessions::Sessions;
+use crate::store::SessionStore;
+
+/// Adds sessions to a service: put it around the routes that use them.
+///
+/// A clone is a count, and so is [`Layer::layer`]: axum calls it for every route. The same layer met twice on the way to
+/// a handler passes through the second time. Two layers with two cookie names are two areas, each with sessions of
+/// its own, and extractors use the innermost; two layers that share a name answer 500 and say so.
+#[derive(Clone)]
+pub struct SessionLayer {
+    area: Arc<Area>,
+}
+
+impl SessionLayer {
+    /// A layer with the defaults, which are safe: see [`SessionLayerBuilder`].
+    #[must_use]
+    pub fn new(store: impl SessionStore) -> Self {
+        Self::builder(store)
+            .build()
+            .expect("the defaults contradict nothing")
+    }
+
+    /// A layer with settings of your own.
+    pub fn builder(store: impl SessionStore) -> SessionLayerBuilder {
+        SessionLayerBuilder::new(store)
+    }
+
+    /// Administration of every user's sessions, over the same store.
+    #[must_use]
+    pub fn sessions(&self) -> Sessions {
+        Sessions::new(Arc::clone(&self.area))
+    }
+
+    pub(crate) fn from_area(area: Area) -> Self {
+        Self {
+            area: Arc::new(area),
+        }
+    }
+}
+
+impl<S> Layer<S> for SessionLayer {
+    type Service = SessionService<S>;
+
+    fn layer(&self, inner: S) -> SessionService<S> {
+        SessionService::new(inner, Arc::clone(&self.area))
+    }
+}
+
+impl fmt::Debug for SessionLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.area.fmt(f)
+    }
+}

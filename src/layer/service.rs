@@ -6,10 +6,10 @@ use std::task::{Context as TaskContext, Poll};
 use http::{HeaderMap, Request, Response, header};
 use tower_service::Service;
 
-use super::area::Area;
 use super::future::ResponseFuture;
-use crate::error::{Error, ErrorKind};
-use crate::session::{Context, Current};
+use crate::error::Error;
+use crate::problem::ErrorKind;
+use crate::session::{Area, Context, Current};
 
 /// A service with sessions: what [`SessionLayer`](crate::SessionLayer) makes.
 #[derive(Debug, Clone)]

@@ -1,6 +1,5 @@
 //! Changes to the values of a session, as data: what was staged, before anybody stores it.
 
-use super::packed::Record;
 use crate::key::DataName;
 
 /// Changes to the values of one session, applied together or not at all.
@@ -153,16 +152,6 @@ impl Changes {
                 sum.map(After::Integer).ok_or(ChangeError::NotAnInteger)
             }
         }
-    }
-
-    /// What the additions in here came to, once applied to `record`.
-    #[must_use]
-    pub fn sum(&self, record: &Record) -> Option<i64> {
-        let change = self
-            .each
-            .iter()
-            .find(|change| matches!(change.op, Op::Add(_)))?;
-        serde_json::from_slice(record.value(&change.name)?).ok()
     }
 }
 

@@ -332,6 +332,16 @@ impl Record {
         Ok(draft.write(kept.chain(set)))
     }
 
+    /// What the addition among `changes` came to, if there was one and this is the record after them.
+    #[must_use]
+    pub fn sum(&self, changes: &Changes) -> Option<i64> {
+        let added = changes
+            .each
+            .iter()
+            .find(|change| matches!(change.op, super::Op::Add(_)))?;
+        serde_json::from_slice(self.value(&added.name)?).ok()
+    }
+
     /// The record after a sign-in of the same session: new ends, everything else as it was.
     #[must_use]
     pub fn renewed(&self, signed_in_at: SystemTime, absolute_end: SystemTime, seen: &Seen) -> Self {
@@ -624,7 +634,7 @@ mod tests {
         assert_eq!(after.value("a"), Some(&b"42"[..]));
         assert_eq!(after.value("b"), None);
         assert_eq!(after.value("c"), Some(&b"[]"[..]));
-        assert_eq!(changes.sum(&after), Some(42));
+        assert_eq!(after.sum(&changes), Some(42));
     }
 
     #[test]

@@ -4,13 +4,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Outcome;
+use super::area::Area;
 use super::context::Context;
 use super::finish::Finish;
 use super::state::{Identity, Phase, Plan, View};
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::event;
 use crate::id::{Fresh, Kind, RecordKey, UserId};
 use crate::key::DataName;
+use crate::problem::ErrorKind;
 use crate::record::{Changes, End, EndReason, Entry, Guard, NewRecord, Op, Record, Seen};
 use crate::store::{Applied, Apply, Create, Created};
 
@@ -167,7 +169,7 @@ impl Context {
     }
 }
 
-impl crate::layer::Area {
+impl Area {
     pub(super) fn new_record(&self, fresh: &Fresh, new: NewSession, seen: Seen) -> Record {
         let timeouts = self.config.timeouts(new.persistent);
         let now = self.store.now();

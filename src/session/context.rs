@@ -9,12 +9,12 @@ use http::{Extensions, HeaderMap, HeaderName, HeaderValue, header};
 use tokio::sync::OnceCell;
 use tower_cookies::Cookies;
 
+use super::area::Area;
 use super::state::{Dead, Identity, Live, Phase, SUPERSEDED_GRACE, State};
 use crate::address::{client_address, same_network};
 use crate::cookie::Presented;
 use crate::error::Error;
 use crate::id::{Kind, RecordKey, SessionId};
-use crate::layer::Area;
 use crate::record::{EndReason, Entry, Record, Seen, cut};
 use crate::store::{EndScope, EndSessions};
 

@@ -14,6 +14,7 @@
 //! Every future of this module may be dropped. What it began is carried through in the background; what it had not
 //! begun, polls included, does not happen. If the request itself dies, a session whose cookie was never sent is ended.
 
+mod area;
 mod commit;
 mod context;
 mod finish;
@@ -29,6 +30,7 @@ use http::Extensions;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub(crate) use area::Area;
 pub use context::Passive;
 pub(crate) use context::{Context, Current};
 pub(crate) use finish::Finish;
@@ -36,10 +38,11 @@ pub use info::{Freshness, SessionInfo};
 pub use login::{Login, LoginFuture};
 pub(crate) use state::{Identity, Outgoing, Phase};
 
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::event;
 use crate::id::{Fresh, Handle, UserId};
 use crate::key::Key;
+use crate::problem::ErrorKind;
 use crate::record::{Changes, End, EndReason, Op};
 use crate::store::{EndScope, EndSessions, Renewal};
 use crate::user::UserSession;

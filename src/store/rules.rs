@@ -112,7 +112,7 @@ pub fn apply(shelf: &mut impl Shelf, now: SystemTime, apply: &Apply) -> Applied 
     if changed.size() > shelf.record_limit() && !apply.changes.is_empty() {
         return Applied::TooLarge;
     }
-    let sum = apply.changes.sum(&changed);
+    let sum = changed.sum(&apply.changes);
     shelf.put(&apply.key, Entry::Live(changed));
     Applied::Saved(sum)
 }

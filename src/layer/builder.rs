@@ -1,0 +1,161 @@
+//! Setting up a layer.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::cookie::SameSite;
+use http::HeaderName;
+use ipnet::IpNet;
+
+use super::SessionLayer;
+use crate::config::{Config, LimitRule, Timeouts};
+use crate::error::ConfigError;
+use crate::id::UserId;
+use crate::session::Area;
+use crate::store::{AtLimit, ErasedStore, SessionStore};
+
+/// The cookie's name without TLS, where the prefix of the default would be a lie.
+const INSECURE_COOKIE: &str = "session";
+
+/// Sets up a [`SessionLayer`].
+///
+/// Every setter has a default that is safe; none costs a store call. [`build`](Self::build) refuses contradictions.
+#[must_use = "a builder does nothing until build() is called"]
+pub struct SessionLayerBuilder {
+    store: Arc<dyn ErasedStore>,
+    config: Config,
+    cookie_name: Option<String>,
+}
+
+impl SessionLayerBuilder {
+    pub(crate) fn new(store: impl SessionStore) -> Self {
+        Self {
+            store: Arc::new(store),
+            config: Config::default(),
+            cookie_name: None,
+        }
+    }
+
+    /// A session ends when no request came from it for so long. Default: 30 minutes, the upper end of what OWASP
+    /// gives for low-risk applications.
+    pub const fn idle_timeout(mut self, timeout: Duration) -> Self {
+        self.config.timeouts.idle = timeout;
+        self
+    }
+
+    /// A session ends so long after signing in, whatever happens (for a stranger's: after its first write). Default:
+    /// 12 hours, a working day; NIST SP 800-63B-4 allows at most 24 hours at AAL2 and 12 at AAL3.
+    pub const fn absolute_timeout(mut self, timeout: Duration) -> Self {
+        self.config.timeouts.absolute = timeout;
+        self
+    }
+
+    /// The idle and absolute timeouts after `.remember()`. Default: 14 days and 30 days, the most that NIST SP
+    /// 800-63B-4 allows at AAL1 without signing in again.
+    pub const fn remember_timeouts(mut self, idle: Duration, absolute: Duration) -> Self {
+        self.config.remembered = Timeouts { idle, absolute };
+        self
+    }
+
+    /// Activity is written down at most so often; the idle end is later by as much, so that it is never early.
+    /// Default: a tenth of the idle timeout, at most 60 s. A smaller one costs more writes: one a session and threshold.
+    pub const fn touch_threshold(mut self, threshold: Duration) -> Self {
+        self.config.touch = Some(threshold);
+        self
+    }
+
+    /// A user has at most so many sessions. Default: no limit. It is checked within the login's own store call, and
+    /// holds under any number of parallel logins.
+    pub fn max_sessions_per_user(mut self, sessions: u32, at_limit: AtLimit) -> Self {
+        self.config.limit = LimitRule::Fixed(sessions, at_limit);
+        self
+    }
+
+    /// The same, by a function of the user; `None` is no limit. It is called at each login and must be quick.
+    pub fn max_sessions_per_user_by(
+        mut self,
+        rule: impl Fn(&UserId) -> Option<u32> + Send + Sync + 'static,
+        at_limit: AtLimit,
+    ) -> Self {
+        self.config.limit = LimitRule::Each(Arc::new(rule), at_limit);
+        self
+    }
+
+    /// The cookie's name. Default: `__Host-session`. The `__Host-` prefix makes browsers refuse it from other hosts
+    /// and without TLS; a name without it gives that up.
+    pub fn cookie_name(mut self, name: impl Into<String>) -> Self {
+        self.cookie_name = Some(name.into());
+        self
+    }
+
+    /// Below which path browsers send the cookie. Default: `/`, which `__Host-` demands.
+    pub fn cookie_path(mut self, path: impl Into<String>) -> Self {
+        self.config.cookie.path = path.into();
+        self
+    }
+
+    /// With which hosts the cookie is shared: this domain and all below it. Default: none, this host alone. Needs a
+    /// name without `__Host-`.
+    pub fn cookie_domain(mut self, domain: impl Into<String>) -> Self {
+        self.config.cookie.domain = Some(domain.into());
+        self
+    }
+
+    /// Whether browsers send the cookie with requests from other sites. Default: `Lax`: on following a link, and not
+    /// with a form of somebody else.
+    pub const fn same_site(mut self, same_site: SameSite) -> Self {
+        self.config.cookie.same_site = same_site;
+        self
+    }
+
+    /// Keeps the cookie apart for each top-level site that embeds this one (CHIPS). Default: no.
+    pub const fn partitioned(mut self, partitioned: bool) -> Self {
+        self.config.cookie.partitioned = partitioned;
+        self
+    }
+
+    /// Danger: cookies without `Secure`, that anybody on the network can read. The name becomes `session`, unless one is
+    /// set. For plain http from elsewhere than localhost, in development.
+    pub const fn insecure_cookies(mut self) -> Self {
+        self.config.cookie.secure = false;
+        self
+    }
+
+    /// Requests with this header do not count as activity: polls. Those that say `Sec-Purpose: prefetch`, and those
+    /// that carry the extension [`Passive`](crate::Passive), never do. Default: none.
+    pub fn passive_header(mut self, name: HeaderName) -> Self {
+        self.config.passive_header = Some(name);
+        self
+    }
+
+    /// Proxies whose `X-Forwarded-For` is believed. Default: none, the address is the peer's.
+    pub fn trusted_proxies(mut self, proxies: impl IntoIterator<Item = IpNet>) -> Self {
+        self.config.trusted_proxies.extend(proxies);
+        self
+    }
+
+    /// The layer.
+    ///
+    /// # Errors
+    /// [`ConfigError`], with a sentence that says what to change: for timeouts of nothing or of more than a hundred
+    /// years, a limit of 0, and whatever browsers refuse about a cookie.
+    pub fn build(mut self) -> Result<SessionLayer, ConfigError> {
+        let config = &mut self.config;
+        match self.cookie_name {
+            Some(name) => config.cookie.name = name,
+            None if !config.cookie.secure => config.cookie.name = INSECURE_COOKIE.into(),
+            None => {}
+        }
+        config.settle()?;
+        Ok(SessionLayer::from_area(Area::new(self.store, self.config)))
+    }
+}
+
+impl fmt::Debug for SessionLayerBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionLayerBuilder")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}
