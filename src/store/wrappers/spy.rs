@@ -53,7 +53,6 @@ impl<S> Spy<S> {
     }
 
     /// The same, and forgets them.
-
     pub fn take(&self) -> Vec<Call> {
         std::mem::take(&mut self.lock())
     }
