@@ -1,6 +1,9 @@
 //! The suite: one binary, a file a subject. Names are sentences; `invNN` is an invariant of the design, `rNN` a
 //! requirement that holds from outside.
 
+// Helpers too: what fails in them fails a test.
+#![allow(clippy::unwrap_used)]
+
 mod browser;
 mod cancellation;
 mod config;
