@@ -46,6 +46,10 @@ impl Presented {
         presented
     }
 
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.ids[0].is_none()
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = SessionId> {
         self.ids.iter().map_while(|id| *id)
     }

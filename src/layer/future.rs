@@ -23,7 +23,7 @@ pin_project! {
     #[must_use = "futures do nothing until they are polled"]
     pub struct ResponseFuture<F, B> {
         // First, and so dropped first: what the handler still holds then finds that the request is dead.
-        guard: Option<Guard>,
+        guard: Guard,
         #[pin]
         stage: Stage<F, B>,
     }
@@ -46,21 +46,21 @@ pin_project! {
 impl<F, B> ResponseFuture<F, B> {
     pub(super) const fn passing(inner: F) -> Self {
         Self {
-            guard: None,
+            guard: Guard(None),
             stage: Stage::Passing { inner },
         }
     }
 
     pub(super) const fn running(inner: F, context: Arc<Context>) -> Self {
         Self {
-            guard: Some(Guard(context)),
+            guard: Guard(Some(context)),
             stage: Stage::Running { inner },
         }
     }
 
     pub(super) const fn refused(error: Error) -> Self {
         Self {
-            guard: None,
+            guard: Guard(None),
             stage: Stage::Refused { error: Some(error) },
         }
     }
@@ -96,25 +96,27 @@ where
             // Not `is_server_error`: clients take what is above 599 for a 5xx (RFC 9110, 15).
             let failed = response.status().as_u16() >= 500;
             match this.guard {
-                Some(Guard(context)) if context.has_work(failed) => {
+                Guard(Some(context)) if context.has_work(failed) => {
                     let commit = Finish::new(Arc::clone(context).commit_for_response(failed));
                     stage.set(Stage::Committing {
                         commit,
                         response: Some(response),
                     });
                 }
-                Some(_) | None => return Poll::Ready(Ok(finish(this.guard, response))),
+                guard => return Poll::Ready(Ok(finish(guard, response))),
             }
         }
     }
 }
 
-/// Makes the response final.
-fn finish<B>(guard: &Option<Guard>, response: Response<B>) -> Response<B> {
-    match guard {
-        Some(Guard(context)) => context.finish(response),
-        None => response,
-    }
+/// Makes the response final, after which there is nothing to guard.
+fn finish<B>(guard: &mut Guard, response: Response<B>) -> Response<B> {
+    let Some(context) = &guard.0 else {
+        return response;
+    };
+    let response = context.finish(response);
+    guard.0 = None;
+    response
 }
 
 /// The response that says why the handler's does not hold.
@@ -128,11 +130,13 @@ fn replacement<B: Default>(error: Error) -> Response<B> {
 /// Ends what nobody will ever hold, when the request dies before its response is made: by cancellation, by a panic, or
 /// by an error of the service.
 #[derive(Debug)]
-struct Guard(Arc<Context>);
+struct Guard(Option<Arc<Context>>);
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        self.0.abandon();
+        if let Some(context) = &self.0 {
+            context.abandon();
+        }
     }
 }
 

@@ -72,7 +72,8 @@ where
             request.headers(),
             request.extensions(),
         ));
-        if self.area.config.cookie.secure {
+        // Who brings the cookie has kept it.
+        if self.area.config.cookie.secure && !context.has_cookie() {
             self.area.note_plain_http(request.headers());
         }
         request

@@ -218,30 +218,34 @@ impl Record {
     /// the threshold.
     #[must_use]
     pub fn idle_end(&self) -> SystemTime {
+        instant(self.idle_end_micros())
+    }
+
+    fn idle_end_micros(&self) -> u64 {
         let end = self
             .u64(at::SEEN)
             .saturating_add(self.u64(at::IDLE))
             .saturating_add(self.u64(at::TOUCH));
         // The year 2255: far from any clock, and still an instant on every platform.
-        instant(end.min(1 << 53))
+        end.min(1 << 53)
     }
 
     /// The earlier of the two ends.
     #[must_use]
     pub fn ends_at(&self) -> SystemTime {
-        self.idle_end().min(self.absolute_end())
+        instant(self.idle_end_micros().min(self.u64(at::ABSOLUTE)))
     }
 
     /// Its end, if it is over at `now`. Where both ends are past, the earlier one is the reason.
     #[must_use]
     pub fn end_at(&self, now: SystemTime) -> Option<End> {
-        let (idle, absolute) = (self.idle_end(), self.absolute_end());
+        let (idle, absolute) = (self.idle_end_micros(), self.u64(at::ABSOLUTE));
         let (reason, at) = if idle < absolute {
             (EndReason::Idle, idle)
         } else {
             (EndReason::Absolute, absolute)
         };
-        (at <= now).then(|| End::new(reason, at))
+        (at <= micros(now)).then(|| End::new(reason, instant(at)))
     }
 
     /// Until when a store keeps it: 2 h after its end for a user's, so that the reason can be told; 1 min for a

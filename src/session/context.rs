@@ -56,23 +56,27 @@ pub(crate) struct Context {
 impl Context {
     pub(crate) fn new(area: &Arc<Area>, headers: &HeaderMap, extensions: &Extensions) -> Self {
         let config = &area.config;
-        Self {
-            outer: extensions
-                .get::<Current>()
-                .map(|current| Arc::clone(&current.0)),
-            jar: extensions.get::<Cookies>().cloned(),
-            began_at: area.store.now(),
-            presented: Presented::scan(headers, &config.cookie.name),
-            address: client_address(extensions, headers, &config.trusted_proxies),
-            agent: headers.get(header::USER_AGENT).cloned(),
-            passive: extensions.get::<Passive>().is_some()
+        let presented = Presented::scan(headers, &config.cookie.name);
+        // It tells whether to extend a session that is read.
+        let passive = !presented.is_empty()
+            && (extensions.get::<Passive>().is_some()
                 || headers
                     .get(&SEC_PURPOSE)
                     .is_some_and(|purpose| purpose.as_bytes().starts_with(b"prefetch"))
                 || config
                     .passive_header
                     .as_ref()
-                    .is_some_and(|name| headers.contains_key(name)),
+                    .is_some_and(|name| headers.contains_key(name)));
+        Self {
+            outer: extensions
+                .get::<Current>()
+                .map(|current| Arc::clone(&current.0)),
+            jar: extensions.get::<Cookies>().cloned(),
+            began_at: area.store.now(),
+            presented,
+            address: client_address(extensions, headers, &config.trusted_proxies),
+            agent: headers.get(header::USER_AGENT).cloned(),
+            passive,
             loaded: OnceCell::new(),
             turn: tokio::sync::Mutex::new(()),
             state: Mutex::new(State::default()),
@@ -83,6 +87,11 @@ impl Context {
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         // Nothing panics under it; if something did, the state is still one of its own.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the request carries what may be a session's cookie.
+    pub(crate) const fn has_cookie(&self) -> bool {
+        !self.presented.is_empty()
     }
 
     /// Whether the session was read: whether the response depends on the cookie.
@@ -185,9 +194,13 @@ impl Context {
 
     /// The user agent as records have it: text, cut.
     fn agent(&self) -> Option<Cow<'_, str>> {
-        let agent = match String::from_utf8_lossy(self.agent.as_ref()?.as_bytes()) {
-            Cow::Borrowed(text) => Cow::Borrowed(cut(text, Seen::MAX_AGENT_BYTES)),
-            Cow::Owned(text) => Cow::Owned(cut(&text, Seen::MAX_AGENT_BYTES).to_owned()),
+        let bytes = self.agent.as_ref()?.as_bytes();
+        let agent = match str::from_utf8(bytes) {
+            Ok(text) => Cow::Borrowed(cut(text, Seen::MAX_AGENT_BYTES)),
+            Err(_) => {
+                let text = String::from_utf8_lossy(bytes);
+                Cow::Owned(cut(&text, Seen::MAX_AGENT_BYTES).to_owned())
+            }
         };
         (!agent.is_empty()).then_some(agent)
     }

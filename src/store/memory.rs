@@ -18,7 +18,7 @@ use crate::clock::{Clock, SystemClock, instant, micros};
 use crate::id::{Bucket, Kind, RecordKey, UserId};
 use crate::record::{Entry, Op, Record};
 
-const SHARDS: usize = 4096;
+const SHARDS: usize = 256;
 /// So many entries that are over are dropped with each write: more than a write can add.
 const PURGED_BY_WRITE: usize = 4;
 /// So many at a time by the sweeper, which then lets others have the lock.

@@ -4,6 +4,8 @@
 //! the contract, [`rules`] is the same contract as pure code, [`MemoryStore`] keeps it in this process.
 
 mod command;
+#[cfg(feature = "test-util")]
+pub mod conformance;
 mod erased;
 mod error;
 mod memory;

@@ -78,8 +78,7 @@ pub fn create(shelf: &mut impl Shelf, now: SystemTime, create: &Create) -> Creat
     }
     let mut ended = Vec::new();
     if let Some(user) = record.user().map(UserId::from) {
-        let signed_in_at = record.signed_in_at().unwrap_or_else(|| record.created_at());
-        if is_before_since(shelf, &user, signed_in_at.min(*began_at)) {
+        if is_before_since(shelf, &user, signed_in_at(record).min(*began_at)) {
             return Created::Refused(EndReason::Revoked);
         }
         match make_room(shelf, now, key, &user, *limit, None) {
@@ -146,8 +145,12 @@ pub fn replace(shelf: &mut impl Shelf, now: SystemTime, replace: &Replace) -> Re
     let user = record.user().map(UserId::from);
     let began_at = match renewal {
         Renewal::SameSession => None,
-        Renewal::Reauthenticated { began_at, .. } => Some(*began_at),
-        Renewal::SignIn(sign_in) => Some(sign_in.began_at),
+        Renewal::Reauthenticated {
+            signed_in_at,
+            began_at,
+            ..
+        } => Some(*began_at.min(signed_in_at)),
+        Renewal::SignIn(sign_in) => Some(signed_in_at(&sign_in.record).min(sign_in.began_at)),
     };
     if let (Some(user), Some(began_at)) = (&user, began_at)
         && is_before_since(shelf, user, began_at)
@@ -269,6 +272,11 @@ fn live(shelf: &impl Shelf, now: SystemTime, key: &RecordKey) -> Result<Record, 
         }),
         None => Err(lost()),
     }
+}
+
+/// When its user proved who they are; a session that says nothing of it did so when it was made.
+fn signed_in_at(record: &Record) -> SystemTime {
+    record.signed_in_at().unwrap_or_else(|| record.created_at())
 }
 
 fn is_before_since(shelf: &impl Shelf, user: &UserId, at: SystemTime) -> bool {

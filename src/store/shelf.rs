@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use hashbrown::{HashMap, HashTable};
 
 use super::rules::{SINCE_KEPT, Shelf};
-use super::wheel::Wheel;
+use super::wheel::{Slot, Wheel};
 use crate::id::{Bucket, Digest, Kind, RecordKey, UserId};
 use crate::record::{Entry, Record};
 
@@ -80,9 +80,10 @@ impl Shard {
     /// Drops at most `most` entries that are over; whether more may be waiting.
     pub(super) fn purge(&mut self, now: SystemTime, most: usize) -> bool {
         self.purge_sinces(now, most);
+        let slot = Slot::of(now);
         let mut looked_at = 0;
         for class in [Class::Stranger, Class::Tombstone, Class::User] {
-            while let Some(hash) = self.wheels[class as usize].due(now) {
+            while let Some(hash) = self.wheels[class as usize].due(slot) {
                 self.look_at(hash, class, |entry| entry.kept_until() <= now);
                 looked_at += 1;
                 if looked_at == most {

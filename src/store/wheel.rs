@@ -20,17 +20,13 @@ pub(super) struct Wheel {
 impl Wheel {
     /// Files an entry, named by its hash, to be looked at once `at` has passed.
     pub(super) fn file(&mut self, hash: u64, at: SystemTime) {
-        self.slots.entry(slot(at) + 1).or_default().push(hash);
+        self.slots.entry(Slot::of(at).0 + 1).or_default().push(hash);
     }
 
     /// An entry whose time has passed, in no order within a slot.
-    pub(super) fn due(&mut self, now: SystemTime) -> Option<u64> {
+    pub(super) fn due(&mut self, now: Slot) -> Option<u64> {
         let first = *self.slots.first_key_value()?.0;
-        if first > slot(now) {
-            None
-        } else {
-            self.soonest()
-        }
+        if first > now.0 { None } else { self.soonest() }
     }
 
     /// An entry of the first slot, whether it has passed or not.
@@ -45,8 +41,14 @@ impl Wheel {
     }
 }
 
-fn slot(at: SystemTime) -> u64 {
-    micros(at) / 1_000_000 / SLOT_SECONDS
+/// A slot of time.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Slot(u64);
+
+impl Slot {
+    pub(super) fn of(at: SystemTime) -> Self {
+        Self(micros(at) / 1_000_000 / SLOT_SECONDS)
+    }
 }
 
 #[cfg(test)]
@@ -60,9 +62,10 @@ mod tests {
             let at = UNIX_EPOCH + Duration::from_secs(second);
             let mut wheel = Wheel::default();
             wheel.file(7, at);
-            assert_eq!(wheel.due(at), None);
-            assert_eq!(wheel.due(at + Duration::from_secs(SLOT_SECONDS)), Some(7));
-            assert_eq!(wheel.due(at + Duration::from_secs(9999)), None);
+            let mut due = |after| wheel.due(Slot::of(at + Duration::from_secs(after)));
+            assert_eq!(due(0), None);
+            assert_eq!(due(SLOT_SECONDS), Some(7));
+            assert_eq!(due(9999), None);
         }
     }
 

@@ -1,12 +1,13 @@
 //! The suite: one binary, a file a subject. Names are sentences; `invNN` is an invariant of the design, `rNN` a
 //! requirement that holds from outside.
 
-// Helpers too: what fails in them fails a test.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test fails by unwrapping")]
 
+mod allocations;
 mod browser;
 mod cancellation;
 mod config;
+mod conformance;
 mod cookies;
 mod events;
 mod expiry;
@@ -24,3 +25,4 @@ mod staging;
 mod support;
 mod updates;
 mod users;
+mod wrappers;

@@ -7,6 +7,7 @@
 //! | `/write` | stores the request's number |
 //! | `/create` | stores the 200 bytes |
 //! | `/login` | signs in the user with the request's number |
+//! | `/enter` | signs in and stores the 200 bytes |
 //! | `/last` | tells which number was stored |
 //! | `/me` | tells who is signed in |
 

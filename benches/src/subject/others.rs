@@ -18,6 +18,7 @@ pub(super) fn router() -> Router {
         .route("/write", get(write))
         .route("/create", get(create))
         .route("/login", get(login))
+        .route("/enter", get(enter))
         .route("/last", get(last))
         .route("/me", get(me))
         .layer(sessions)
@@ -43,6 +44,16 @@ async fn create(session: Session) -> Answer {
 
 async fn login(session: Session, number: Number) -> Answer {
     session.cycle_id().await.map_err(|_| FAILED)?;
+    session
+        .insert("user", user(number.0))
+        .await
+        .map_err(|_| FAILED)?;
+    Ok("ok")
+}
+
+async fn enter(session: Session, number: Number) -> Answer {
+    session.cycle_id().await.map_err(|_| FAILED)?;
+    session.insert("data", data()).await.map_err(|_| FAILED)?;
     session
         .insert("user", user(number.0))
         .await
