@@ -145,8 +145,8 @@ fn a_slow_request_stores_with_its_response_unless_the_session_ended_or_moved() {
     let race = |client: &Client, happens: &dyn Fn(&mut Client)| {
         let mut tab = client.clone();
         thread::scope(|scope| {
-            let slow = scope.spawn(move || tab.post_json("/api/slow/late?ms=600", &json!(1)));
-            thread::sleep(Duration::from_millis(200));
+            let slow = scope.spawn(move || tab.post_json("/api/slow/late?ms=1000", &json!(1)));
+            thread::sleep(Duration::from_millis(400));
             happens(&mut client.clone());
             slow.join().unwrap()
         })

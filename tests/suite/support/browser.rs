@@ -3,9 +3,9 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::ops::Deref;
-use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use fantoccini::{Client, ClientBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -17,6 +17,8 @@ pub(crate) struct Driver {
     child: Child,
     url: String,
     chromium: PathBuf,
+    /// Of all its browsers. A field, and so removed after they are ended, and write no more.
+    profiles: TempDir,
 }
 
 impl Driver {
@@ -27,8 +29,6 @@ impl Driver {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
-            // Its browsers are of its process group, so that all of them can be ended at once.
-            .process_group(0)
             .spawn()
             .expect("chromedriver starts");
         let stdout = BufReader::new(child.stdout.take().expect("its stdout is piped"));
@@ -44,6 +44,7 @@ impl Driver {
             child,
             url: format!("http://127.0.0.1:{port}"),
             chromium,
+            profiles: tempfile::tempdir().expect("a temporary folder can be made"),
         }
     }
 
@@ -61,7 +62,9 @@ impl Driver {
     }
 
     async fn connect(&self, screen: Option<serde_json::Value>, colours: &str) -> Browser {
-        let profile = tempfile::tempdir().expect("a temporary folder can be made");
+        let profile = tempfile::tempdir_in(self.profiles.path())
+            .expect("a temporary folder can be made")
+            .keep();
         let mut args = vec![
             "--headless=new".to_owned(),
             "--disable-gpu".into(),
@@ -74,7 +77,7 @@ impl Driver {
             "--hide-scrollbars".into(),
             "--window-size=1280,1000".into(),
             colours.into(),
-            format!("--user-data-dir={}", profile.path().display()),
+            format!("--user-data-dir={}", profile.display()),
         ];
         if is_root() {
             // Chromium refuses its sandbox to root, which is who runs in most containers.
@@ -90,19 +93,25 @@ impl Driver {
             .connect(&self.url)
             .await
             .expect("chromium starts (`make install` gets it)");
-        Browser {
-            client,
-            _profile: profile,
-        }
+        Browser { client }
     }
 }
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        let group = format!("-{}", self.child.id());
-        let _ = Command::new("kill")
-            .args(["-s", "KILL", "--", &group])
-            .status();
+        // Its browsers are of process groups of their own: it ends them itself, if it is asked to. That is what a test
+        // relies on that failed before it closed them.
+        let _ = ureq::get(format!("{}/shutdown", self.url))
+            .config()
+            .timeout_global(Some(Duration::from_secs(10)))
+            .build()
+            .call();
+        let began = Instant::now();
+        while let Ok(None) = self.child.try_wait()
+            && began.elapsed() < Duration::from_secs(10)
+        {
+            std::thread::sleep(Duration::from_millis(10));
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -111,8 +120,6 @@ impl Drop for Driver {
 /// A browser.
 pub(crate) struct Browser {
     client: Client,
-    // Removed with the browser.
-    _profile: TempDir,
 }
 
 impl Browser {
