@@ -115,7 +115,7 @@ impl Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Config {
+        Self {
             cookie: CookieConfig {
                 name: DEFAULT_COOKIE.into(),
                 path: "/".into(),

@@ -80,6 +80,30 @@ impl Error {
     }
 }
 
+impl Error {
+    /// Tells the operator what a client is not told. A store that is away is told where it fails, and not by each of the
+    /// requests that run into it.
+    pub(crate) fn tell(&self) {
+        match self.kind() {
+            ErrorKind::InvalidValue | ErrorKind::ResponseSent => {
+                tracing::warn!(target: "sessile", error = %self, "a handler used its session wrongly");
+            }
+            ErrorKind::StoreUnavailable
+            | ErrorKind::NotSignedIn
+            | ErrorKind::SessionEnded
+            | ErrorKind::SignInAgain
+            | ErrorKind::SessionMoved
+            | ErrorKind::TooManySessions
+            | ErrorKind::TooLarge
+            | ErrorKind::InvalidUser
+            | ErrorKind::Contended
+            | ErrorKind::Misconfigured => {
+                tracing::debug!(target: "sessile", error = %self, "a request was refused")
+            }
+        }
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.problem.kind.as_str())?;

@@ -1,6 +1,6 @@
 //! What happens to sessions, as `tracing` events.
 //!
-//! All have the target `sessile`, the level info, and a field `event`; the others are `handle`, `user`, `reason`,
+//! All have the target `sessile`, the level info where nothing else is said, and a field `event`; the others are `handle`, `user`, `reason`,
 //! `address` and `count`, where they are known. None holds an id or a digest.
 //!
 //! | event | when |
@@ -11,6 +11,7 @@
 //! | `regenerated` | a session got a new id |
 //! | `ended` | a session ended, with the `reason` |
 //! | `refused` | well-formed ids that name no session were presented: at once, then at most one line a minute, with the `count` since |
+//! | `store_failed` | the store failed, with the `error`; likewise counted. This one is a warning |
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -18,9 +19,10 @@ use std::time::{Duration, SystemTime};
 use crate::clock::{micros, span_micros};
 use crate::id::{Handle, UserId};
 use crate::record::{EndReason, Record};
+use crate::store::StoreError;
 
-/// One line about refused ids a minute is enough: a flood of them must not become a flood of lines.
-const REFUSED_EVERY: Duration = Duration::from_secs(60);
+/// One line of a kind a minute is enough: a flood of bad ids or failures must not become a flood of lines.
+const TOLD_EVERY: Duration = Duration::from_secs(60);
 
 pub(crate) fn created(record: &Record) {
     let name = match record.user() {
@@ -64,25 +66,31 @@ pub(crate) fn ended(
     );
 }
 
-/// Counts ids that name no session, and says so now and then.
-#[derive(Debug, Default)]
-pub(crate) struct Refusals {
-    unsaid: AtomicU64,
-    said_at: AtomicU64,
+pub(crate) fn refused(count: u64) {
+    tracing::info!(target: "sessile", event = "refused", count);
 }
 
-impl Refusals {
-    pub(crate) fn add(&self, now: SystemTime) {
-        self.unsaid.fetch_add(1, Ordering::Relaxed);
-        let (now, said) = (micros(now), self.said_at.load(Ordering::Relaxed));
-        if now.saturating_sub(said) >= span_micros(REFUSED_EVERY)
+pub(crate) fn store_failed(error: &StoreError, count: u64) {
+    tracing::warn!(target: "sessile", event = "store_failed", %error, count);
+}
+
+/// Counts what may come in floods, and says when it is time to tell how many there were.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    untold: AtomicU64,
+    told_at: AtomicU64,
+}
+
+impl Tally {
+    /// One more; with how many there were since it was last told, if it is time to tell.
+    pub(crate) fn add(&self, now: SystemTime) -> Option<u64> {
+        self.untold.fetch_add(1, Ordering::Relaxed);
+        let (now, told) = (micros(now), self.told_at.load(Ordering::Relaxed));
+        let is_time = now.saturating_sub(told) >= span_micros(TOLD_EVERY)
             && self
-                .said_at
-                .compare_exchange(said, now, Ordering::Relaxed, Ordering::Relaxed)
-                .is_ok()
-        {
-            let count = self.unsaid.swap(0, Ordering::Relaxed);
-            tracing::info!(target: "sessile", event = "refused", count);
-        }
+                .told_at
+                .compare_exchange(told, now, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok();
+        is_time.then(|| self.untold.swap(0, Ordering::Relaxed))
     }
 }

@@ -25,9 +25,7 @@ impl IntoResponse for Error {
             ErrorKind::Misconfigured => self.to_string(),
             kind => kind.message().to_owned(),
         };
-        if self.status().is_server_error() {
-            tracing::warn!(target: "sessile", error = %self, "a session could not be served");
-        }
+        self.tell();
         let mut response = self.problem().clone().into_response(Body::from(text));
         let plain = HeaderValue::from_static("text/plain; charset=utf-8");
         response.headers_mut().insert(header::CONTENT_TYPE, plain);

@@ -121,9 +121,7 @@ fn finish<B>(guard: &mut Guard, response: Response<B>) -> Response<B> {
 
 /// The response that says why the handler's does not hold.
 fn replacement<B: Default>(error: Error) -> Response<B> {
-    if error.status().is_server_error() {
-        tracing::warn!(target: "sessile", %error, "a response was replaced");
-    }
+    error.tell();
     error.problem().clone().into_response(B::default())
 }
 

@@ -1,6 +1,7 @@
 //! The service: gives each request its context.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context as TaskContext, Poll};
 
 use http::{HeaderMap, Request, Response, header};
@@ -90,7 +91,9 @@ fn clash(area: &Area) -> Error {
          layer (a clone of it may stand in several places), or give one of them another `cookie_name` (sessile {})",
         env!("CARGO_PKG_VERSION")
     ));
-    tracing::error!(target: "sessile", %error);
+    if !area.clashed.swap(true, Relaxed) {
+        tracing::error!(target: "sessile", %error);
+    }
     error
 }
 
@@ -98,7 +101,6 @@ impl Area {
     /// Says once why nobody stays signed in who comes by plain http from another host: browsers do not keep `Secure`
     /// cookies there. What tells is the browser's own `Origin`, which no proxy rewrites.
     fn note_plain_http(&self, headers: &HeaderMap) {
-        use std::sync::atomic::Ordering::Relaxed;
         let Some(host) = headers
             .get(header::ORIGIN)
             .and_then(|origin| origin.as_bytes().strip_prefix(b"http://"))

@@ -5,14 +5,22 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use crate::config::Config;
-use crate::event::Refusals;
-use crate::store::ErasedStore;
+use crate::event::{self, Tally};
+use crate::id::{Bucket, RecordKey, UserId};
+use crate::record::{Entry, Record};
+use crate::store::{
+    Applied, Apply, Create, Created, EndSessions, EndedSessions, ErasedStore, Replace, Replaced,
+    StoreError, StoreFuture,
+};
+use std::time::SystemTime;
 
 /// Configuration and store: one for each layer that was built.
 pub(crate) struct Area {
-    pub(crate) store: Arc<dyn ErasedStore>,
+    pub(crate) store: ToldStore,
     pub(crate) config: Config,
-    pub(crate) refusals: Refusals,
+    pub(crate) refusals: Tally,
+    /// Whether it was said that another layer has the same cookie.
+    pub(crate) clashed: AtomicBool,
     /// Whether it was said why the cookie will not stick.
     pub(crate) warned: AtomicBool,
 }
@@ -20,9 +28,13 @@ pub(crate) struct Area {
 impl Area {
     pub(crate) fn new(store: Arc<dyn ErasedStore>, config: Config) -> Self {
         Self {
-            store,
+            store: ToldStore {
+                store,
+                failures: Tally::default(),
+            },
             config,
-            refusals: Refusals::default(),
+            refusals: Tally::default(),
+            clashed: AtomicBool::new(false),
             warned: AtomicBool::new(false),
         }
     }
@@ -33,5 +45,62 @@ impl fmt::Debug for Area {
         f.debug_struct("SessionLayer")
             .field("config", &self.config)
             .finish_non_exhaustive()
+    }
+}
+
+/// The store; its failures are told here, once and in number, however many requests run into them.
+pub(crate) struct ToldStore {
+    store: Arc<dyn ErasedStore>,
+    failures: Tally,
+}
+
+impl ToldStore {
+    async fn told<T>(&self, call: StoreFuture<'_, T>) -> Result<T, StoreError> {
+        let answer = call.await;
+        if let Err(error) = &answer
+            && let Some(count) = self.failures.add(self.now())
+        {
+            event::store_failed(error, count);
+        }
+        answer
+    }
+
+    pub(crate) fn now(&self) -> SystemTime {
+        self.store.now()
+    }
+
+    pub(crate) fn bucket(&self, user: &UserId) -> Bucket {
+        self.store.bucket(user)
+    }
+
+    pub(crate) async fn create(&self, create: Create) -> Result<Created, StoreError> {
+        self.told(self.store.create(create)).await
+    }
+
+    pub(crate) async fn load(&self, key: RecordKey) -> Result<Option<Entry>, StoreError> {
+        self.told(self.store.load(key)).await
+    }
+
+    pub(crate) async fn load_each(
+        &self,
+        keys: &[RecordKey],
+    ) -> Result<Vec<Option<Entry>>, StoreError> {
+        self.told(self.store.load_each(keys)).await
+    }
+
+    pub(crate) async fn apply(&self, apply: Apply) -> Result<Applied, StoreError> {
+        self.told(self.store.apply(apply)).await
+    }
+
+    pub(crate) async fn replace(&self, replace: Replace) -> Result<Replaced, StoreError> {
+        self.told(self.store.replace(replace)).await
+    }
+
+    pub(crate) async fn end(&self, end: EndSessions) -> Result<EndedSessions, StoreError> {
+        self.told(self.store.end(end)).await
+    }
+
+    pub(crate) async fn list(&self, user: UserId) -> Result<Vec<Record>, StoreError> {
+        self.told(self.store.list(user)).await
     }
 }

@@ -92,7 +92,7 @@ impl Context {
                 Err(error.into())
             }
             Err(error) => {
-                tracing::warn!(target: "sessile", %error, "activity could not be written down");
+                tracing::debug!(target: "sessile", %error, "activity could not be written down");
                 Ok(Outcome::Nothing)
             }
         }

@@ -14,6 +14,7 @@ use super::state::{Dead, Identity, Live, Phase, SUPERSEDED_GRACE, State};
 use crate::address::{client_address, same_network};
 use crate::cookie::Presented;
 use crate::error::Error;
+use crate::event;
 use crate::id::{Kind, RecordKey, SessionId};
 use crate::record::{EndReason, Entry, Record, Seen, cut};
 use crate::store::{EndScope, EndSessions};
@@ -159,7 +160,11 @@ impl Context {
                         });
                     }
                 }
-                None => self.area.refusals.add(self.began_at),
+                None => {
+                    if let Some(count) = self.area.refusals.add(self.began_at) {
+                        event::refused(count);
+                    }
+                }
             }
         }
         identity

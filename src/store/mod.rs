@@ -22,7 +22,7 @@ pub use command::{
     Applied, Apply, AtLimit, Create, Created, EndScope, EndSessions, EndedSession, EndedSessions,
     Limit, Renewal, Replace, Replaced, SignIn,
 };
-pub(crate) use erased::ErasedStore;
+pub(crate) use erased::{ErasedStore, StoreFuture};
 pub use error::StoreError;
 pub use memory::{MemoryStore, MemoryStoreBuilder};
 

@@ -240,3 +240,27 @@ async fn r21_on_plain_http_from_elsewhere_it_is_said_once_why_the_cookie_will_no
     assert_eq!(said, ["http://192.0.2.7:3000"]);
     assert!(COOKIE.starts_with("__Host-"));
 }
+
+#[tokio::test]
+async fn a_store_that_is_away_is_told_in_one_line_however_many_run_into_it() {
+    let (told, _guard) = Collector::install();
+    let (store, clock) = memory();
+    let failing = sessile::store::wrappers::Failing::new(store);
+    let app = app(failing.clone());
+    let mut client = Client::signed_in(&app, "alice").await;
+    told.take();
+    failing.fail_all();
+    for n in 0..1000 {
+        for path in ["/me", "/who", "/look"] {
+            assert_eq!(
+                client.get(path).await.problem(),
+                ("store_unavailable", None)
+            );
+        }
+        client.post("/put/a/1").await;
+        if n == 998 {
+            clock.advance(MINUTE);
+        }
+    }
+    assert_eq!(told.take(), ["store_failed - -", "store_failed - -"]);
+}
