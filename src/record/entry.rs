@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::end::{End, EndReason};
-use super::packed::Record;
+use super::live::Record;
 use crate::id::{Digest, Handle};
 
 /// How long a tombstone of a superseded id stays: its holder gets the new one within seconds.

@@ -9,6 +9,7 @@
 mod change;
 mod end;
 mod entry;
+mod live;
 mod packed;
 mod wire;
 
@@ -16,5 +17,5 @@ pub use change::{After, Change, ChangeError, Changes, Clear, Guard, Op};
 pub(crate) use end::cut;
 pub use end::{End, EndReason};
 pub use entry::{Entry, Tombstone};
-pub use packed::{NewRecord, Record, Seen};
+pub use live::{NewRecord, Record, Seen};
 pub use wire::MalformedRecord;

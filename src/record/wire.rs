@@ -19,7 +19,8 @@ use rmp::encode::{write_bin, write_map_len, write_str};
 
 use super::end::{End, EndReason};
 use super::entry::{Entry, Tombstone};
-use super::packed::{Draft, Family, Part, Record};
+use super::live::Record;
+use super::packed::{Draft, Family, Part};
 use crate::clock::{instant, micros};
 use crate::id::{Digest, Handle};
 
@@ -71,7 +72,7 @@ impl Entry {
 }
 
 fn write_record(record: &Record) -> Vec<u8> {
-    let draft = record.draft();
+    let draft = record.packed().draft();
     let mut meta = format!(
         "{} {} {} {} {} {} {} {} {} {}",
         draft.version,
@@ -103,10 +104,10 @@ fn write_record(record: &Record) -> Vec<u8> {
     seen.extend_from_slice(draft.seen_rest);
 
     let mut out = Vec::with_capacity(record.size() + 64);
-    begin_map(&mut out, 2 + record.parts().count());
+    begin_map(&mut out, 2 + record.packed().parts().count());
     put(&mut out, "m", &meta);
     put(&mut out, "s", &seen);
-    for part in record.parts() {
+    for part in record.packed().parts() {
         let prefix: &[u8] = match part.family {
             Family::Value => b"d:",
             Family::Unknown => b"",
@@ -241,7 +242,7 @@ fn read_record(
     {
         return Err(MALFORMED);
     }
-    Ok(draft.write(parts))
+    Ok(Record::from_packed(draft.write(parts)))
 }
 
 fn read_tombstone(text: &[u8]) -> Result<Tombstone, MalformedRecord> {

@@ -434,7 +434,7 @@ async fn the_layer_goes_around_any_tower_service_and_a_replaced_body_is_the_defa
     struct Bare(&'static str);
     let (store, _) = memory();
     let failing = Failing::new(store);
-    let service = tower::service_fn(async |request: http::Request<()>| {
+    let service = tower::service_fn(|request: http::Request<()>| async move {
         let session = Session::from_extensions(request.extensions())
             .await
             .unwrap();
@@ -476,7 +476,7 @@ async fn the_layer_goes_around_any_tower_service_and_a_replaced_body_is_the_defa
 #[tokio::test]
 async fn an_error_of_the_service_passes_through_and_ends_what_it_signed_in() {
     let (store, _) = memory();
-    let service = tower::service_fn(async |request: http::Request<()>| {
+    let service = tower::service_fn(|request: http::Request<()>| async move {
         let session = Session::from_extensions(request.extensions())
             .await
             .unwrap();
