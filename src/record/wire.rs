@@ -404,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn r67_what_a_newer_version_wrote_is_kept_through_a_change() {
+    fn inv14_r67_what_a_newer_version_wrote_is_kept_through_a_change() {
         let Ok(Entry::Live(read)) = Entry::from_bytes(&newer(&sample(Some("alice"), "app/1")))
         else {
             panic!("not read");
@@ -424,14 +424,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn r67_the_decoder_takes_any_bytes_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+        fn inv14_r67_the_decoder_takes_any_bytes_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
             if let Ok(entry) = Entry::from_bytes(&bytes) {
                 let _ = (entry.kept_until(), format!("{entry:?}"));
             }
         }
 
         #[test]
-        fn r67_a_damaged_record_is_refused_or_read_but_never_a_panic(
+        fn inv14_r67_a_damaged_record_is_refused_or_read_but_never_a_panic(
             at in any::<prop::sample::Index>(), byte in any::<u8>(), cut in any::<prop::sample::Index>()
         ) {
             let mut bytes = newer(&sample(Some("alice"), "app/1"));

@@ -179,3 +179,22 @@ async fn the_totals_are_exact_after_any_number_of_parallel_changes() {
         (0, 0, 0)
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn background_work_starts_at_first_use_and_ends_with_the_last_clone() {
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let (store, _) = memory();
+    let clone = store.clone();
+    let app = app(store);
+    Client::new(&app).get("/look").await.ok();
+    assert_eq!(tasks(), 0, "nothing was written yet");
+    Client::new(&app).post("/put/a/1").await.ok();
+    Client::new(&app).post("/put/a/1").await.ok();
+    assert_eq!(tasks(), 1);
+    drop(app);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(tasks(), 1, "a clone is left");
+    drop(clone);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(tasks(), 0);
+}
