@@ -1,0 +1,223 @@
+//! A store of your own: sessions in files, one for each bucket. For one process: several would need to share the lock.
+//!
+//! `cargo run --example custom_store`, then <http://localhost:3000>; `cargo test --example custom_store` runs the suite.
+//!
+//! All that a store has to get right is in `sessile::store::rules`, as pure functions. What is left is a lock and
+//! bytes: read a bucket (`bucket.rs`), let a rule work on it, write it back.
+
+mod bucket;
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{fs, io};
+
+use sessile::record::{Entry, Record};
+use sessile::store::rules;
+use sessile::store::{
+    Applied, Apply, Create, Created, EndScope, EndSessions, EndedSessions, Replace, Replaced,
+};
+use sessile::{Bucket, Error, Key, Kind, RecordKey, Session, SessionLayer, SessionStore};
+use sessile::{StoreError, UserId};
+
+use bucket::BucketFile;
+
+/// The most that all files may take: whoever floods the store with sessions fills this, and not the disk.
+const MAX_BYTES: u64 = 1 << 30;
+/// How often everything is searched for what is over.
+const SWEEP_EVERY: Duration = Duration::from_secs(3600);
+
+#[derive(Debug, Clone)]
+struct FileStore(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    folder: PathBuf,
+    /// How many bytes the files have. Whoever holds the lock has them for itself: that makes each operation one step
+    /// (rule 2).
+    bytes: Mutex<u64>,
+    /// The latest `since` there was. The clock is never behind it, so that a login which begins after an "end all" was
+    /// acknowledged is never taken for one from before (rule 11). A lock of its own: reading it must not wait for files.
+    floor: Mutex<SystemTime>,
+}
+
+impl FileStore {
+    /// Opens a folder, or makes it.
+    fn open(folder: impl Into<PathBuf>) -> io::Result<Self> {
+        let folder = folder.into();
+        fs::create_dir_all(&folder)?;
+        let sizes = fs::read_dir(&folder)?.map(|file| Ok(file?.metadata()?.len()));
+        Ok(Self(Arc::new(Inner {
+            bytes: Mutex::new(sizes.sum::<io::Result<u64>>()?),
+            folder,
+            floor: Mutex::new(UNIX_EPOCH),
+        })))
+    }
+
+    /// Drops what is over, every now and then: also that of users who never come back (rule 15).
+    async fn keep_swept(self) {
+        loop {
+            let swept = self.on_files(Inner::sweep).await;
+            // A disk that fails now may work in an hour; requests tell of it meanwhile.
+            swept.unwrap_or_default();
+            tokio::time::sleep(SWEEP_EVERY).await;
+        }
+    }
+
+    /// On a thread that may block, for files do. What began there is finished also when its caller is gone: it happens
+    /// wholly or not at all.
+    async fn on_files<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Inner) -> io::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let inner = Arc::clone(&self.0);
+        let done = tokio::task::spawn_blocking(move || work(&inner)).await;
+        done.map_err(io::Error::other)
+            .flatten()
+            .map_err(|error| StoreError::new("the files of the sessions failed").with_source(error))
+    }
+}
+
+impl Inner {
+    fn now(&self) -> SystemTime {
+        let floor = self.floor.lock().unwrap_or_else(PoisonError::into_inner);
+        SystemTime::now().max(*floor)
+    }
+
+    /// Runs one rule over one bucket.
+    fn on<T>(
+        &self,
+        bucket: Bucket,
+        rule: impl FnOnce(&mut BucketFile, SystemTime) -> T,
+    ) -> io::Result<T> {
+        self.within(u64::MAX, bucket, rule)
+    }
+
+    /// The same, if the files have no more than `most` bytes then.
+    fn within<T>(
+        &self,
+        most: u64,
+        bucket: Bucket,
+        rule: impl FnOnce(&mut BucketFile, SystemTime) -> T,
+    ) -> io::Result<T> {
+        // A panic leaves whole files behind, so poison says nothing.
+        let mut bytes = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
+        // Under the lock: operations see the time in the order in which they happen.
+        let now = self.now();
+        let path = self.folder.join(bucket.to_string());
+        let mut file = BucketFile::read(&path, bucket, now)?;
+        let outcome = rule(&mut file, now);
+        if file.is_changed {
+            let before = fs::metadata(&path).map_or(0, |file| file.len());
+            let content = file.to_bytes()?;
+            let after = bytes.saturating_sub(before) + content.len() as u64;
+            if after > most {
+                // The rule worked on a copy: not to write that undoes it.
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            bucket::replace(&path, &content)?;
+            *bytes = after;
+            // Before anybody is told.
+            let mut floor = self.floor.lock().unwrap_or_else(PoisonError::into_inner);
+            *floor = file.sinces.values().fold(*floor, |a, b| a.max(*b));
+        }
+        Ok(outcome)
+    }
+
+    fn sweep(&self) -> io::Result<()> {
+        let mut buckets = self.buckets()?.into_iter();
+        // Reading leaves out what is over.
+        buckets.try_for_each(|bucket| self.on(bucket, |file, _| file.is_changed = true))
+    }
+
+    fn buckets(&self) -> io::Result<Vec<Bucket>> {
+        let names = fs::read_dir(&self.folder)?.map(|file| Ok(file?.file_name()));
+        let names: Vec<_> = names.collect::<io::Result<_>>()?;
+        let tags = names.iter().filter_map(|name| name.to_str());
+        let tags = tags.filter_map(|name| u16::from_str_radix(name, 16).ok());
+        Ok(tags.map(Bucket::from).collect())
+    }
+}
+
+#[rustfmt::skip] // One rule a line.
+impl SessionStore for FileStore {
+    fn now(&self) -> SystemTime {
+        self.0.now()
+    }
+
+    async fn create(&self, create: Create) -> Result<Created, StoreError> {
+        self.on_files(move |files| files.within(MAX_BYTES, create.key.bucket, |file, now| rules::create(file, now, &create))).await
+    }
+
+    async fn load(&self, key: RecordKey) -> Result<Option<Entry>, StoreError> {
+        self.on_files(move |files| files.on(key.bucket, |file, now| rules::load(file, now, &key))).await
+    }
+
+    async fn apply(&self, apply: Apply) -> Result<Applied, StoreError> {
+        self.on_files(move |files| files.within(MAX_BYTES, apply.key.bucket, |file, now| rules::apply(file, now, &apply))).await
+    }
+
+    async fn replace(&self, replace: Replace) -> Result<Replaced, StoreError> {
+        self.on_files(move |files| files.within(MAX_BYTES, replace.key.bucket, |file, now| rules::replace(file, now, &replace))).await
+    }
+
+    async fn end(&self, end: EndSessions) -> Result<EndedSessions, StoreError> {
+        let bucket = match &end.scope {
+            EndScope::One(key, _) => key.bucket,
+            EndScope::Handle(user, _) | EndScope::Others(user, _) | EndScope::All(user) => self.bucket(user),
+        };
+        // However full it is: signing out has to work.
+        self.on_files(move |files| files.on(bucket, |file, now| rules::end(file, now, bucket, &end))).await
+    }
+
+    async fn list(&self, user: UserId) -> Result<Vec<Record>, StoreError> {
+        let bucket = self.bucket(&user);
+        self.on_files(move |files| files.on(bucket, |file, now| rules::list(file, now, bucket, &user))).await
+    }
+
+    /// Reads everything: statistics ask for it, requests never do.
+    async fn count(&self, kind: Kind) -> Result<u64, StoreError> {
+        self.on_files(move |files| {
+            let each = files.buckets()?.into_iter();
+            each.map(|bucket| files.on(bucket, |file, now| file.live(kind, now))).sum()
+        })
+        .await
+    }
+}
+
+const VISITS: Key<i64> = Key::new("visits");
+
+async fn visit(session: Session) -> Result<String, Error> {
+    let visits = session.increment(VISITS, 1).await?;
+    Ok(format!("visit number {visits}\n"))
+}
+
+#[tokio::main]
+async fn main() -> io::Result<()> {
+    let store = FileStore::open(std::env::temp_dir().join("sessile-custom-store"))?;
+    tokio::spawn(store.clone().keep_swept());
+    let visits = axum::routing::get(visit);
+    let app = axum::Router::new()
+        .route("/", visits)
+        .layer(SessionLayer::new(store));
+    axum::serve(tokio::net::TcpListener::bind("127.0.0.1:3000").await?, app).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn fresh() -> FileStore {
+        let handle = sessile::Handle::random().unwrap();
+        FileStore::open(std::env::temp_dir().join(format!("sessile-{handle}"))).unwrap()
+    }
+
+    // The one list of cases that every store has to pass.
+    sessile::store_conformance!(conformance, fresh);
+
+    impl Drop for Inner {
+        fn drop(&mut self) {
+            fs::remove_dir_all(&self.folder).unwrap();
+        }
+    }
+}
