@@ -182,7 +182,11 @@ async fn the_totals_are_exact_after_any_number_of_parallel_changes() {
 
 #[tokio::test(start_paused = true)]
 async fn background_work_starts_at_first_use_and_ends_with_the_last_clone() {
-    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let tasks = || {
+        tokio::runtime::Handle::current()
+            .metrics()
+            .num_alive_tasks()
+    };
     let (store, _) = memory();
     let clone = store.clone();
     let app = app(store);
