@@ -1,12 +1,16 @@
 //! The contract of a store, on every store there is, and through wrappers.
 
 use std::collections::HashSet;
-
-use sessile::store::wrappers::{Failing, Holding, Slow, Spy};
-use sessile::{MemoryStore, store_conformance};
 use std::time::Duration;
 
+use sessile::store::wrappers::{Failing, Holding, Slow, Spy};
+use sessile::{ManualClock, MemoryStore, store_conformance};
+
 store_conformance!(memory, || async { MemoryStore::new() });
+// What happens within one tick of a clock must be told apart all the same.
+store_conformance!(memory_while_the_clock_stands_still, || async {
+    MemoryStore::builder().clock(ManualClock::new()).build()
+});
 // A wrapper that hands a call on wrongly would break the tests that use it in ways that are hard to see.
 store_conformance!(spied, || async { Spy::new(MemoryStore::new()) });
 store_conformance!(wrapped, || async {

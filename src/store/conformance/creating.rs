@@ -177,7 +177,7 @@ pub async fn rule_10_sessions_that_are_over_do_not_count<S: SessionStore>(store:
     for _ in 0..4 {
         case.made_from(&case.idle_out()).await;
     }
-    let made = case.made().await;
+    let made = case.made_from(&case.signed_in_before(HOUR)).await;
     let new = case.new_record();
     let limit = at_most(2, AtLimit::Refuse);
     let created = case.create_with(case.key(), &new, case.now(), limit).await;
