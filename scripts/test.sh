@@ -77,8 +77,8 @@ features() {
     local -a flags
     for combination in "${feature_combinations[@]}"; do
         read -r -a flags <<<"$combination"
-        echo "--- cargo check ${combination:-(default features)}"
-        cargo check "${flags[@]}"
+        echo "--- cargo clippy ${combination:-(default features)}"
+        cargo clippy "${flags[@]}" -- -D warnings
     done
 }
 
@@ -111,7 +111,7 @@ step "format: cargo fmt --check" cargo fmt --check
 step "lints: cargo clippy" cargo clippy --all-targets --all-features -- -D warnings
 step "tests: cargo test" suite
 step "documentation tests: cargo test --doc" doc_tests
-step "features: cargo check" features
+step "features: cargo clippy" features
 step "documentation: cargo doc" docs
 step "dependencies: cargo tree" crates
 step "set-ups" bash scripts/setups.sh "$SESSILE_SETUPS"

@@ -15,7 +15,7 @@ use std::fmt::{self, Write as _};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rmp::decode::{read_bin_len, read_map_len, read_str_len};
-use rmp::encode::{write_bin, write_map_len, write_str};
+use rmp::encode::{write_map_len, write_str_len};
 
 use super::end::{End, EndReason};
 use super::entry::{Entry, Tombstone};
@@ -105,14 +105,14 @@ fn write_record(record: &Record) -> Vec<u8> {
 
     let mut out = Vec::with_capacity(record.size() + 64);
     begin_map(&mut out, 2 + record.packed().parts().count());
-    put(&mut out, "m", &meta);
-    put(&mut out, "s", &seen);
+    put(&mut out, b"m", &meta);
+    put(&mut out, b"s", &seen);
     for part in record.packed().parts() {
         let prefix: &[u8] = match part.family {
             Family::Value => b"d:",
             Family::Unknown => b"",
         };
-        put_part(&mut out, prefix, part.name, part.value);
+        put(&mut out, &[prefix, part.name].concat(), part.value);
     }
     out
 }
@@ -134,7 +134,7 @@ fn write_tombstone(tombstone: &Tombstone) -> Vec<u8> {
     .expect("writing to memory does not fail");
     let mut out = Vec::with_capacity(text.len() + 8);
     begin_map(&mut out, 1);
-    put(&mut out, "x", text.as_bytes());
+    put(&mut out, b"x", text.as_bytes());
     out
 }
 
@@ -144,21 +144,13 @@ fn begin_map(out: &mut Vec<u8>, parts: usize) {
     write_map_len(out, parts).expect("writing to memory does not fail");
 }
 
-/// A name as text, and a value as bytes: what a script's unpacker gives back unchanged.
-fn put(out: &mut Vec<u8>, name: &str, value: &[u8]) {
-    write_str(out, name)
-        .and_then(|()| write_bin(out, value))
-        .expect("writing to memory does not fail");
-}
-
-/// The same for a name that may be no text, and is bytes then.
-fn put_part(out: &mut Vec<u8>, prefix: &[u8], name: &[u8], value: &[u8]) {
-    let name = [prefix, name].concat();
-    match str::from_utf8(&name) {
-        Ok(text) => put(out, text, value),
-        Err(_) => write_bin(out, &name)
-            .and_then(|()| write_bin(out, value))
-            .expect("writing to memory does not fail"),
+/// A name and a value, both in the older of MessagePack's two forms of byte strings: the unpackers of some stores know
+/// no other.
+fn put(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    for run in [name, value] {
+        let len = u32::try_from(run.len()).expect("a store's record limit is far below 4 GiB");
+        write_str_len(out, len).expect("writing to memory does not fail");
+        out.extend_from_slice(run);
     }
 }
 
@@ -359,14 +351,14 @@ mod tests {
         let parts = read_parts(&bytes).unwrap();
         let mut out = Vec::new();
         begin_map(&mut out, parts.len() + 1);
-        put_part(&mut out, b"", b"future", b"\xff\x00kept");
+        put(&mut out, b"future", b"\xff\x00kept");
         for (name, value) in parts {
             let more: &[u8] = match name {
                 b"m" => b" device:7",
                 b"s" => b" tls:1.3",
                 _ => b"",
             };
-            put_part(&mut out, b"", name, &[value, more].concat());
+            put(&mut out, name, &[value, more].concat());
         }
         out
     }

@@ -8,7 +8,7 @@
 //!    [`commit`](Session::commit) have happened when they return `Ok`, and their cookie goes out with whatever
 //!    response follows.
 //! 3. **The response closes it.** Afterwards a stream or socket still reads, and writes with `update` and `increment`,
-//!    and can log out; what would need a cookie returns [`ErrorKind::ResponseSent`](crate::ErrorKind::ResponseSent).
+//!    and can log out; what would need a cookie returns [`ErrorKind::ResponseSent`].
 //!
 //! # Cancel safety
 //! Every future of this module may be dropped. What it began is carried through in the background; what it had not
