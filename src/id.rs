@@ -5,6 +5,7 @@
 //! - [`Digest`], its SHA-256. The only form a store ever sees; sent as a cookie it opens nothing.
 //! - [`Handle`], a UUID with no power at all: for lists, logs and revocations. It survives regeneration.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -33,18 +34,54 @@ pub(crate) struct SessionId {
     secret: [u8; SECRET_BYTES],
 }
 
-/// Randomness for one new session, drawn in one call: the call costs more than the bytes.
+/// Randomness for one new session.
 pub(crate) struct Fresh {
     secret: [u8; SECRET_BYTES],
     handle: [u8; 16],
     bucket: [u8; 2],
 }
 
+/// What a new session needs of it.
+const FRESH_BYTES: usize = SECRET_BYTES + 16 + 2;
+/// For so many sessions it is fetched at once: the call costs far more than the bytes.
+const FETCHED: usize = 32;
+
+/// Bytes from the operating system's generator that nobody has used yet. One for each thread; each byte is handed out
+/// once and wiped.
+struct Unused {
+    bytes: [u8; FRESH_BYTES * FETCHED],
+    left: usize,
+    /// Whose they are: after a fork, two processes would hand out the same ones.
+    process: u32,
+}
+
+thread_local! {
+    static UNUSED: RefCell<Unused> = const {
+        RefCell::new(Unused { bytes: [0; FRESH_BYTES * FETCHED], left: 0, process: 0 })
+    };
+}
+
+impl Unused {
+    fn take(&mut self) -> Result<[u8; FRESH_BYTES], getrandom::Error> {
+        let process = std::process::id();
+        if self.left == 0 || self.process != process {
+            self.left = 0;
+            getrandom::fill(&mut self.bytes)?;
+            (self.left, self.process) = (FETCHED, process);
+        }
+        self.left -= 1;
+        let start = self.left * FRESH_BYTES;
+        let place = &mut self.bytes[start..start + FRESH_BYTES];
+        let mut taken = [0; FRESH_BYTES];
+        taken.swap_with_slice(place);
+        Ok(taken)
+    }
+}
+
 impl Fresh {
     /// Draws from the operating system's generator.
     pub(crate) fn draw() -> Result<Self, getrandom::Error> {
-        let mut bytes = [0u8; SECRET_BYTES + 16 + 2];
-        getrandom::fill(&mut bytes)?;
+        let bytes = UNUSED.with_borrow_mut(Unused::take)?;
         let (secret, rest) = bytes.split_at(SECRET_BYTES);
         let (handle, bucket) = rest.split_at(16);
         Ok(Self {
@@ -384,6 +421,24 @@ mod tests {
             let share = f64::from(count) / N as f64;
             assert!((0.48..=0.52).contains(&share), "{share}");
         }
+    }
+
+    #[test]
+    fn r01_what_was_handed_out_is_wiped_and_another_process_gets_its_own() {
+        let taken = |unused: &mut Unused| unused.take().unwrap();
+        UNUSED.with_borrow_mut(|unused| {
+            let first = taken(unused);
+            let left = unused.left;
+            assert!(
+                !unused
+                    .bytes
+                    .windows(8)
+                    .any(|run| first.windows(8).any(|part| part == run))
+            );
+            let next = unused.bytes[(left - 1) * FRESH_BYTES..left * FRESH_BYTES].to_vec();
+            unused.process ^= 1;
+            assert_ne!(taken(unused)[..], next[..], "as after a fork");
+        });
     }
 
     #[test]
