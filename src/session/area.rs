@@ -73,12 +73,18 @@ impl ToldStore {
         self.store.bucket(user)
     }
 
-    pub(crate) async fn create(&self, create: Create) -> Result<Created, StoreError> {
-        self.told(self.store.create(create)).await
+    pub(crate) fn create(
+        &self,
+        create: Create,
+    ) -> impl Future<Output = Result<Created, StoreError>> {
+        self.told(self.store.create(create))
     }
 
-    pub(crate) async fn load(&self, key: RecordKey) -> Result<Option<Entry>, StoreError> {
-        self.told(self.store.load(key)).await
+    pub(crate) fn load(
+        &self,
+        key: RecordKey,
+    ) -> impl Future<Output = Result<Option<Entry>, StoreError>> {
+        self.told(self.store.load(key))
     }
 
     pub(crate) async fn load_each(
@@ -88,19 +94,28 @@ impl ToldStore {
         self.told(self.store.load_each(keys)).await
     }
 
-    pub(crate) async fn apply(&self, apply: Apply) -> Result<Applied, StoreError> {
-        self.told(self.store.apply(apply)).await
+    pub(crate) fn apply(&self, apply: Apply) -> impl Future<Output = Result<Applied, StoreError>> {
+        self.told(self.store.apply(apply))
     }
 
-    pub(crate) async fn replace(&self, replace: Replace) -> Result<Replaced, StoreError> {
-        self.told(self.store.replace(replace)).await
+    pub(crate) fn replace(
+        &self,
+        replace: Replace,
+    ) -> impl Future<Output = Result<Replaced, StoreError>> {
+        self.told(self.store.replace(replace))
     }
 
-    pub(crate) async fn end(&self, end: EndSessions) -> Result<EndedSessions, StoreError> {
-        self.told(self.store.end(end)).await
+    pub(crate) fn end(
+        &self,
+        end: EndSessions,
+    ) -> impl Future<Output = Result<EndedSessions, StoreError>> {
+        self.told(self.store.end(end))
     }
 
-    pub(crate) async fn list(&self, user: UserId) -> Result<Vec<Record>, StoreError> {
-        self.told(self.store.list(user)).await
+    pub(crate) fn list(
+        &self,
+        user: UserId,
+    ) -> impl Future<Output = Result<Vec<Record>, StoreError>> {
+        self.told(self.store.list(user))
     }
 }

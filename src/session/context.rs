@@ -107,26 +107,26 @@ impl Context {
 
     async fn read(&self) -> Result<(), Error> {
         let mut ids = self.presented.iter();
-        let (Some(first), second) = (ids.next(), ids.next()) else {
-            return Ok(());
-        };
-        let identity = if second.is_none() {
-            let key = first.key(Kind::User);
-            let entry = self.area.store.load(key).await?;
-            self.identify([(first, key, entry)])
-        } else {
-            let ids: Vec<SessionId> = self.presented.iter().collect();
-            let keys: Vec<RecordKey> = ids.iter().map(|id| id.key(Kind::User)).collect();
-            let entries = self.area.store.load_each(&keys).await?;
-            self.identify(
-                ids.into_iter()
-                    .zip(keys)
-                    .zip(entries)
-                    .map(|((id, key), entry)| (id, key, entry)),
-            )
+        let identity = match (ids.next(), ids.next()) {
+            (None, _) => return Ok(()),
+            (Some(id), None) => {
+                let key = id.key(Kind::User);
+                let entry = self.area.store.load(key).await?;
+                self.identify([(id, key, entry)])
+            }
+            // Boxed, for it is rare, and every handler's future would have room for it.
+            (Some(_), Some(_)) => Box::pin(self.read_twins()).await?,
         };
         self.state().identity = identity;
         Ok(())
+    }
+
+    async fn read_twins(&self) -> Result<Identity, Error> {
+        let ids: Vec<SessionId> = self.presented.iter().collect();
+        let keys: Vec<RecordKey> = ids.iter().map(|id| id.key(Kind::User)).collect();
+        let entries = self.area.store.load_each(&keys).await?;
+        let found = ids.into_iter().zip(keys).zip(entries);
+        Ok(self.identify(found.map(|((id, key), entry)| (id, key, entry))))
     }
 
     /// Of twin cookies, the one that opens a session wins, wherever it stands; else one that can say why it does not.
