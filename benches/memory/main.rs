@@ -53,7 +53,7 @@ fn main() {
         "ns a read",
         "2 threads × 1",
         "purge of all (ms)",
-        "bytes each after it",
+        "bytes each, filled again after it",
     ];
     table("Memory", &head, &rows);
 }
@@ -96,6 +96,6 @@ fn row(case: &Case, runs: &[Figures]) -> Vec<String> {
         cell("read", 0),
         cell("threads", 2),
         cell("purge", 0),
-        cell("left", 0),
+        cell("again", 0),
     ]
 }
