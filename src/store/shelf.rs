@@ -9,8 +9,9 @@ use hashbrown::{HashMap, HashTable};
 
 use super::rules::{SINCE_KEPT, Shelf};
 use super::wheel::{Slot, Wheel};
+use crate::clock::{instant, micros};
 use crate::id::{Bucket, Digest, Kind, RecordKey, UserId};
-use crate::record::{Entry, Record};
+use crate::record::{End, EndReason, Entry, Record, Tombstone};
 
 /// Behind the bytes of an entry stand its digest, its bucket and its mark.
 const KEY_BYTES: usize = 32 + 2 + 1;
@@ -335,28 +336,66 @@ fn tail(key: &RecordKey, mark: u8) -> [u8; KEY_BYTES] {
 }
 
 fn pack(key: &RecordKey, entry: &Entry) -> Packed {
-    let tombstone;
-    let (body, class) = match entry {
-        Entry::Live(record) if record.user().is_some() => (record.bytes(), Class::User),
-        Entry::Live(record) => (record.bytes(), Class::Stranger),
-        Entry::Ended(_) => {
-            tombstone = entry.to_bytes();
-            (&tombstone[..], Class::Tombstone)
+    let tombstone: [u8; TOMBSTONE_HEAD];
+    let (body, note, class): (&[u8], &[u8], _) = match entry {
+        Entry::Live(record) if record.user().is_some() => (record.bytes(), b"", Class::User),
+        Entry::Live(record) => (record.bytes(), b"", Class::Stranger),
+        Entry::Ended(ended) => {
+            tombstone = tombstone_head(ended);
+            let note = ended.end.note.as_deref().unwrap_or_default().as_bytes();
+            (&tombstone, note, Class::Tombstone)
         }
     };
     let tail = tail(key, mark(key.kind, class));
-    let mut packed: Packed = std::iter::repeat_n(0, body.len() + KEY_BYTES).collect();
+    let len = body.len() + note.len() + KEY_BYTES;
+    let mut packed: Packed = std::iter::repeat_n(0, len).collect();
     let bytes = Arc::get_mut(&mut packed).expect("nobody else has it yet");
-    bytes[..body.len()].copy_from_slice(body);
-    bytes[body.len()..].copy_from_slice(&tail);
+    let (front, back) = bytes.split_at_mut(body.len());
+    front.copy_from_slice(body);
+    let (middle, end) = back.split_at_mut(note.len());
+    middle.copy_from_slice(note);
+    end.copy_from_slice(&tail);
     packed
 }
 
 fn unpack(packed: &Packed) -> Option<Entry> {
     match class_of(packed) {
         Class::Stranger | Class::User => Some(Entry::Live(Record::from_shared(Arc::clone(packed)))),
-        Class::Tombstone => Entry::from_bytes(&packed[..packed.len() - KEY_BYTES]).ok(),
+        Class::Tombstone => read_tombstone(&packed[..packed.len() - KEY_BYTES]).map(Entry::Ended),
     }
+}
+
+/// Reason, instant, handle, whether there is a successor, and which; the note stands behind.
+const TOMBSTONE_HEAD: usize = 1 + 8 + 16 + 1 + 32;
+
+fn tombstone_head(tombstone: &Tombstone) -> [u8; TOMBSTONE_HEAD] {
+    let mut head = [0; TOMBSTONE_HEAD];
+    let reason = EndReason::ALL
+        .iter()
+        .position(|reason| *reason == tombstone.end.reason);
+    head[0] = reason
+        .and_then(|at| at.try_into().ok())
+        .expect("all reasons are in ALL");
+    head[1..9].copy_from_slice(&micros(tombstone.end.at).to_le_bytes());
+    head[9..25].copy_from_slice(tombstone.handle.as_uuid().as_bytes());
+    if let Some(successor) = &tombstone.successor {
+        head[25] = 1;
+        head[26..].copy_from_slice(successor.as_bytes());
+    }
+    head
+}
+
+fn read_tombstone(bytes: &[u8]) -> Option<Tombstone> {
+    let (head, note) = bytes.split_first_chunk::<TOMBSTONE_HEAD>()?;
+    let at = u64::from_le_bytes(head[1..9].try_into().ok()?);
+    let handle: [u8; 16] = head[9..25].try_into().ok()?;
+    let successor: [u8; 32] = head[26..].try_into().ok()?;
+    let end = End::new(*EndReason::ALL.get(usize::from(head[0]))?, instant(at));
+    Some(Tombstone {
+        handle: uuid::Uuid::from_bytes(handle).into(),
+        end: end.with_note(str::from_utf8(note).ok()?),
+        successor: (head[25] == 1).then(|| Digest::from_bytes(successor)),
+    })
 }
 
 fn class_of(packed: &Packed) -> Class {
