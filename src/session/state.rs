@@ -140,6 +140,15 @@ impl State {
         }
     }
 
+    /// Whether storing what is staged means to make a session.
+    pub(crate) fn would_create(&self) -> bool {
+        match &self.identity {
+            Identity::Live(_) => false,
+            Identity::Dead(dead) if dead.moved => false,
+            Identity::Dead(_) | Identity::Stranger => self.staged.writes(),
+        }
+    }
+
     /// Takes out what was staged, as what to do. `touch`: whether to write activity down, too.
     pub(crate) fn plan(&mut self, touch: bool) -> Plan {
         match &mut self.identity {
@@ -195,6 +204,10 @@ impl State {
 
     /// The store failed: what was staged is staged again, but for what was staged anew meanwhile.
     pub(crate) fn restage(&mut self, mut changes: Changes) {
+        match self.phase {
+            Phase::Open | Phase::Committing => {}
+            Phase::Closed | Phase::Abandoned => return,
+        }
         if self.staged.clear.is_some() {
             return;
         }
