@@ -35,6 +35,7 @@ impl Context {
         match plan {
             Plan::Nothing => Ok(Outcome::Nothing),
             Plan::Moved => Err(Error::new(ErrorKind::SessionMoved)),
+            Plan::Ended(end) => Err(Error::ended(&end)),
             Plan::Create(values) => {
                 let copy = keep.then(|| values.clone());
                 let new = NewSession {
@@ -318,6 +319,9 @@ async fn write_now(context: &Arc<Context>, changes: Changes) -> Result<Written, 
                 Identity::Live(live) => Some(live.key),
                 Identity::Dead(dead) if dead.moved => {
                     return Err(Error::new(ErrorKind::SessionMoved));
+                }
+                Identity::Dead(dead) if dead.lost && !state.staged.is_empty() => {
+                    return Err(Error::ended(&dead.end));
                 }
                 Identity::Dead(_) | Identity::Stranger => {
                     if state.phase != Phase::Open {

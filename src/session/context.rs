@@ -168,6 +168,7 @@ impl Context {
                         identity = Identity::Dead(Dead {
                             end: tombstone.end,
                             moved,
+                            lost: false,
                         });
                     }
                 }

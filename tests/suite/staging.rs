@@ -581,3 +581,26 @@ async fn a_first_write_whose_commit_failed_is_tried_again_with_the_response() {
     let reply = Client::new(&app).post("/try").await;
     assert_eq!(reply.problem(), ("store_unavailable", None));
 }
+
+#[tokio::test]
+async fn inv03_what_was_staged_for_a_session_that_ended_meanwhile_goes_into_no_other() {
+    let (store, _) = memory();
+    let app = routes()
+        .route(
+            "/late",
+            post(async |session: Session, sessions: sessile::Sessions| {
+                session.insert(CART, "alice's").unwrap();
+                sessions.revoke_all("alice", "").await.unwrap();
+                for _ in 0..2 {
+                    let ended = session.increment(HITS, 1).await.unwrap_err();
+                    assert_eq!(ended.kind(), ErrorKind::SessionEnded);
+                }
+            }),
+        )
+        .layer(SessionLayer::new(store.clone()));
+    let mut client = Client::signed_in(&app, "alice").await;
+    let reply = client.post("/late").await;
+    assert_eq!(reply.problem(), ("session_ended", Some("revoked")));
+    assert_eq!(reply.set_cookies().len(), 0);
+    assert_eq!(store.count(sessile::Kind::User).await.unwrap(), 0);
+}
