@@ -227,6 +227,10 @@ impl Context {
                 new.values.push((name.clone(), json.to_vec()));
             }
         }
+        let (cookie, unsent) = {
+            let state = self.state();
+            (state.cookie, state.unsent.clone())
+        };
         let key = self.create(new).await?;
         let end = EndSessions {
             scope: EndScope::One(live.key, None),
@@ -237,6 +241,13 @@ impl Context {
             Ok(ended) => ended,
             Err(error) => {
                 self.take_back(key).await;
+                // It may be there still, and its cookie is not replaced because the store is away.
+                let mut state = self.state();
+                state.identity = Identity::Live(live.clone());
+                if matches!(state.phase, Phase::Open | Phase::Committing) {
+                    (state.cookie, state.unsent) = (cookie, unsent);
+                }
+                drop(state);
                 return Err(error.into());
             }
         };

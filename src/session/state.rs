@@ -68,7 +68,7 @@ pub(crate) struct Dead {
 }
 
 /// What the response says about the cookie.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone, Copy)]
 pub(crate) enum Outgoing {
     #[default]
     Nothing,

@@ -620,3 +620,30 @@ async fn a_user_who_signed_out_in_this_request_is_not_reauthenticated() {
         ("not_signed_in", None)
     );
 }
+
+#[tokio::test]
+async fn inv08_a_login_that_the_store_cut_short_leaves_the_session_from_before_its_cookie() {
+    let (store, _) = memory();
+    let failing = Failing::new(store.clone());
+    let app = routes()
+        .route(
+            "/try",
+            post(async |session: Session| {
+                session.login("alice").await.unwrap_err();
+                assert!(session.user().is_none());
+                session.insert(text("a"), "1")
+            }),
+        )
+        .layer(SessionLayer::new(failing.clone()));
+    let mut client = Client::new(&app);
+    client.post("/put/cart/apple").await.ok();
+    failing.fail_next(Call::End);
+    let reply = client.post("/try").await;
+    assert_eq!(
+        (reply.status, reply.set_cookies().len()),
+        (StatusCode::OK, 0)
+    );
+    assert_eq!(client.get("/get/cart").await.ok(), "apple");
+    assert_eq!(client.get("/get/a").await.ok(), "1");
+    assert_eq!(store.list("alice".into()).await.unwrap().len(), 0);
+}
