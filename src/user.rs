@@ -54,10 +54,15 @@ impl UserSession {
     /// # Errors
     /// `NotSignedIn` for a stranger; `SessionEnded` with the reason where the cookie is a dead session's.
     pub(crate) fn require(session: &Session) -> Result<Self, Error> {
-        session.user().ok_or_else(|| match session.end() {
+        session.user().ok_or_else(|| Self::gone(session))
+    }
+
+    /// Why there is nobody signed in.
+    fn gone(session: &Session) -> Error {
+        match session.end() {
             Some(end) => Error::ended(&end),
             None => Error::new(ErrorKind::NotSignedIn),
-        })
+        }
     }
 
     /// Who is signed in.
@@ -111,9 +116,7 @@ impl UserSession {
                 self.end_sessions(EndScope::Others(self.user.clone(), own))
                     .await
             }
-            None => Err(Self::require(&self.session)
-                .err()
-                .unwrap_or_else(|| Error::new(ErrorKind::NotSignedIn))),
+            None => Err(Self::gone(&self.session)),
         }
     }
 
@@ -140,10 +143,12 @@ impl UserSession {
     /// The user proved again who they are: a new id, and both clocks start again. Data and handle stay. One store call.
     ///
     /// # Errors
-    /// As [`Session::regenerate_id`]; `SessionEnded` also where all sessions were ended after this request began.
+    /// As [`Session::regenerate_id`]; `SessionEnded` also where all sessions were ended after this request began;
+    /// `NotSignedIn` where this request has signed out since.
     pub async fn reauthenticate(&self) -> Result<(), Error> {
-        let context = Arc::clone(self.session.context());
+        let session = self.session.clone();
         Finish::new(async move {
+            let context = session.context();
             let now = context.area.store.now();
             let renewed = context
                 .renew_live(|record| Renewal::Reauthenticated {
@@ -157,9 +162,8 @@ impl UserSession {
                     began_at: context.began_at,
                 })
                 .await?;
-            if let Some(record) = renewed {
-                event::reauthenticated(&record);
-            }
+            let record = renewed.ok_or_else(|| Self::gone(&session))?;
+            event::reauthenticated(&record);
             Ok(())
         })
         .await
@@ -173,7 +177,11 @@ impl UserSession {
             .state()
             .live()
             .and_then(|live| live.record.signed_in_at());
-        signed_in_at.is_some_and(|at| context.area.store.now() <= at + span)
+        // A clock that went back makes nobody's sign-in old.
+        signed_in_at.is_some_and(|at| {
+            let age = context.area.store.now().duration_since(at);
+            age.unwrap_or_default() <= span
+        })
     }
 }
 

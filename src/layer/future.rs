@@ -97,7 +97,10 @@ where
             let failed = response.status().as_u16() >= 500;
             match this.guard {
                 Guard(Some(context)) if context.has_work(failed) => {
-                    let commit = Finish::new(Arc::clone(context).commit_for_response(failed));
+                    // This one count is the guard's, and the handler is gone: from one no second can come.
+                    let shared = Arc::strong_count(context) > 1;
+                    let commit =
+                        Finish::new(Arc::clone(context).commit_for_response(failed, shared));
                     stage.set(Stage::Committing {
                         commit,
                         response: Some(response),

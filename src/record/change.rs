@@ -76,6 +76,19 @@ impl Changes {
         }
     }
 
+    /// These values, without a condition.
+    pub(crate) fn setting(values: Vec<(DataName, Vec<u8>)>) -> Self {
+        let each = values.into_iter().map(|(name, json)| Change {
+            name,
+            guard: Guard::Any,
+            op: Op::Set(json),
+        });
+        Self {
+            clear: None,
+            each: each.collect(),
+        }
+    }
+
     /// Whether there is nothing to do.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -29,13 +29,15 @@ pub(super) struct NewSession {
 
 impl Context {
     /// Stores what is staged. The outcome is for the handler, or, once it has returned, for the response: that commit
-    /// is the last, and takes a due touch along.
-    pub(crate) async fn commit(self: &Arc<Self>, last: bool) -> Result<Outcome, Error> {
+    /// is the last, and takes a due touch along. `keep`: whether somebody may still read, or try again.
+    pub(super) async fn commit(self: &Arc<Self>, last: bool, keep: bool) -> Result<Outcome, Error> {
         let plan = self.state().plan(last);
         match plan {
             Plan::Nothing => Ok(Outcome::Nothing),
             Plan::Moved => Err(Error::new(ErrorKind::SessionMoved)),
+            Plan::Ended(end) => Err(Error::ended(&end)),
             Plan::Create(values) => {
+                let copy = keep.then(|| values.clone());
                 let new = NewSession {
                     user: None,
                     persistent: false,
@@ -43,15 +45,15 @@ impl Context {
                 };
                 match self.create(new).await {
                     Ok(_) => Ok(Outcome::Committed),
-                    Err(error) => Err(error),
+                    Err(error) => {
+                        if let (Some(copy), ErrorKind::StoreUnavailable) = (copy, error.kind()) {
+                            self.state().restage(Changes::setting(copy));
+                        }
+                        Err(error)
+                    }
                 }
             }
-            Plan::Apply { key, changes, seen } => {
-                // Kept where this request may still read, or try again. After the handler only a stream or a task of
-                // its own does, and holds a count; two are held by the guard of the request and by who calls this.
-                let keep = !last || Arc::strong_count(self) > 2;
-                self.apply(key, changes, seen, keep).await
-            }
+            Plan::Apply { key, changes, seen } => self.apply(key, changes, seen, keep).await,
         }
     }
 
@@ -99,7 +101,7 @@ impl Context {
     }
 
     /// What it means that a change was not made; the state follows.
-    fn refused(&self, key: &RecordKey, outcome: Applied) -> Error {
+    pub(super) fn refused(&self, key: &RecordKey, outcome: Applied) -> Error {
         let died = |end: End| {
             let mut state = self.state();
             if state.live().is_some_and(|live| live.key == *key) {
@@ -127,7 +129,7 @@ impl Context {
     }
 
     /// Makes a session and makes it this request's. If no cookie can go out for it any more, it is ended again.
-    pub(super) async fn create(self: &Arc<Self>, new: NewSession) -> Result<Record, Error> {
+    pub(super) async fn create(self: &Arc<Self>, new: NewSession) -> Result<RecordKey, Error> {
         let fresh = Fresh::draw()?;
         let bucket = match &new.user {
             Some(user) => self.area.store.bucket(user),
@@ -150,9 +152,9 @@ impl Context {
         event::created(&record);
         self.area
             .tell_ended(&ended, EndReason::Limit, record.address());
-        let adopted = self.state().adopt(id, key, record.clone());
+        let adopted = self.state().adopt(id, key, record);
         match adopted {
-            Ok(()) => Ok(record),
+            Ok(()) => Ok(key),
             Err(()) => {
                 self.area.end_unsent(key).await;
                 Err(Error::new(ErrorKind::ResponseSent))
@@ -161,11 +163,25 @@ impl Context {
     }
 
     /// The response's own commit: its session, if it makes one, goes out with the response that waits for it.
-    pub(crate) async fn commit_for_response(self: Arc<Self>, failed: bool) -> Result<(), Error> {
-        if failed {
-            self.state().staged = Changes::default();
-        }
-        self.commit(true).await.map(|_| ())
+    /// `shared`: whether anything but the request itself still has the session: a stream, or a task.
+    pub(crate) async fn commit_for_response(
+        self: Arc<Self>,
+        failed: bool,
+        shared: bool,
+    ) -> Result<(), Error> {
+        let would_create = {
+            let mut state = self.state();
+            if failed {
+                state.staged = Changes::default();
+            }
+            state.would_create()
+        };
+        // It must not be made beside one that this request is just getting by a login or an update.
+        let _turn = match would_create {
+            true => Some(self.turn().await),
+            false => None,
+        };
+        self.commit(true, shared).await.map(|_| ())
     }
 }
 
@@ -224,7 +240,7 @@ where
     F: FnMut(Option<&[u8]>) -> Result<(Vec<u8>, T), Error>,
 {
     let began = Instant::now();
-    let _turn = context.turn.lock().await;
+    let _turn = context.turn().await;
     loop {
         let (base, staged) = base(context, &name);
         let (json, value) = edit(base.as_deref())?;
@@ -251,7 +267,7 @@ pub(super) async fn increment(
     name: DataName,
     by: i64,
 ) -> Result<i64, Error> {
-    let _turn = context.turn.lock().await;
+    let _turn = context.turn().await;
     let (base, staged) = base(context, &name);
     let has_session = context.state().live().is_some();
     if has_session && !staged {
@@ -296,12 +312,16 @@ enum Written {
 async fn write_now(context: &Arc<Context>, changes: Changes) -> Result<Written, Error> {
     let context = Arc::clone(context);
     Finish::new(async move {
+        let _writing = context.writing.lock().await;
         let live = {
             let state = context.state();
             match &state.identity {
                 Identity::Live(live) => Some(live.key),
                 Identity::Dead(dead) if dead.moved => {
                     return Err(Error::new(ErrorKind::SessionMoved));
+                }
+                Identity::Dead(dead) if dead.lost && !state.staged.is_empty() => {
+                    return Err(Error::ended(&dead.end));
                 }
                 Identity::Dead(_) | Identity::Stranger => {
                     if state.phase != Phase::Open {
@@ -345,7 +365,9 @@ async fn write_now(context: &Arc<Context>, changes: Changes) -> Result<Written, 
         let mut state = context.state();
         for change in &changes.each {
             state.staged.forget(&change.name);
-            if let Some(clear) = &mut state.staged.clear {
+            if let Some(clear) = &mut state.staged.clear
+                && !clear.keep.contains(&change.name)
+            {
                 clear.keep.push(change.name.clone());
             }
         }

@@ -16,7 +16,7 @@ use crate::cookie::Presented;
 use crate::error::Error;
 use crate::event;
 use crate::id::{Kind, RecordKey, SessionId};
-use crate::record::{EndReason, Entry, Record, Seen, cut};
+use crate::record::{Changes, EndReason, Entry, Record, Seen, cut};
 use crate::store::{EndScope, EndSessions};
 
 /// A change of agent or network is written down at once, but not more often than this.
@@ -48,8 +48,10 @@ pub(crate) struct Context {
     agent: Option<HeaderValue>,
     passive: bool,
     loaded: OnceCell<()>,
-    /// Operations that change who this is, or that read and then write, take turns within a request.
-    pub(crate) turn: tokio::sync::Mutex<()>,
+    /// See [`turn`](Self::turn).
+    turn: tokio::sync::Mutex<()>,
+    /// Held while a change is stored at once, also where who asked for it has gone away.
+    pub(super) writing: tokio::sync::Mutex<()>,
     /// Held for a few instructions, never across an await, a user's closure or serde.
     state: Mutex<State>,
 }
@@ -80,6 +82,7 @@ impl Context {
             passive,
             loaded: OnceCell::new(),
             turn: tokio::sync::Mutex::new(()),
+            writing: tokio::sync::Mutex::new(()),
             state: Mutex::new(State::default()),
             area: Arc::clone(area),
         }
@@ -88,6 +91,14 @@ impl Context {
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         // Nothing panics under it; if something did, the state is still one of its own.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Operations that change who this is, or that read and then write, take turns within a request: also with what
+    /// goes on in the background after its future was dropped.
+    pub(crate) async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        let turn = self.turn.lock().await;
+        drop(self.writing.lock().await);
+        turn
     }
 
     /// Whether the request carries what may be a session's cookie.
@@ -157,6 +168,7 @@ impl Context {
                         identity = Identity::Dead(Dead {
                             end: tombstone.end,
                             moved,
+                            lost: false,
                         });
                     }
                 }
@@ -224,6 +236,8 @@ impl Context {
         let mut state = self.state();
         state.phase = Phase::Closed;
         state.unsent = None;
+        // What could not be stored with the response is not for a later update to find.
+        state.staged = Changes::default();
     }
 
     /// The request died. A session whose cookie nobody will ever see is ended; one that is still being made will find
@@ -236,6 +250,7 @@ impl Context {
                 Phase::Closed | Phase::Abandoned => return,
             }
             state.phase = Phase::Abandoned;
+            state.staged = Changes::default();
             state.unsent.take()
         };
         let Some(unsent) = unsent else { return };

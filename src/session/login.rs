@@ -18,11 +18,11 @@ use super::finish::Finish;
 use super::state::{Identity, Live, Phase};
 use crate::error::Error;
 use crate::event;
-use crate::id::{Fresh, UserId};
+use crate::id::{Fresh, RecordKey, UserId};
 use crate::key::{DataName, Key};
 use crate::problem::ErrorKind;
 use crate::record::{Changes, End, EndReason, Op, Record};
-use crate::store::{Apply, EndScope, EndSessions, Renewal, Replace, Replaced, SignIn};
+use crate::store::{Applied, Apply, EndScope, EndSessions, Renewal, Replace, Replaced, SignIn};
 use crate::user::UserSession;
 
 /// A login that is being put together; awaiting it signs in.
@@ -64,7 +64,11 @@ impl<'a> Login<'a> {
         value: &V,
     ) -> Self {
         match super::encode(value) {
-            Ok(json) => self.with.push((key.into_name(), json)),
+            Ok(json) => {
+                let name = key.into_name();
+                self.with.retain(|(given, _)| *given != name);
+                self.with.push((name, json));
+            }
             Err(error) => self.failed = Some(error),
         }
         self
@@ -139,7 +143,7 @@ impl Context {
         if !user.is_valid() {
             return Err(Error::new(ErrorKind::InvalidUser));
         }
-        let _turn = self.turn.lock().await;
+        let _turn = self.turn().await;
         self.must_be_open()?;
         let (before, keep) = self.crossing(&keep, &mut new.values);
         let Some(live) = before else {
@@ -166,7 +170,7 @@ impl Context {
         let state = self.state();
         let mut stored = Vec::new();
         for name in keep {
-            if values.iter().any(|(given, _)| given == name) {
+            if values.iter().any(|(given, _)| given == name) || stored.contains(name) {
                 continue;
             }
             match state.staged.get(name).map(|change| &change.op) {
@@ -223,8 +227,11 @@ impl Context {
                 new.values.push((name.clone(), json.to_vec()));
             }
         }
-        self.create(new).await?;
-        let created = self.state().live().map(|live| live.key);
+        let (cookie, unsent) = {
+            let state = self.state();
+            (state.cookie, state.unsent.clone())
+        };
+        let key = self.create(new).await?;
         let end = EndSessions {
             scope: EndScope::One(live.key, None),
             reason: EndReason::Regenerated,
@@ -233,11 +240,18 @@ impl Context {
         let ended = match self.area.store.end(end).await {
             Ok(ended) => ended,
             Err(error) => {
-                self.take_back().await;
+                self.take_back(key).await;
+                // It may be there still, and its cookie is not replaced because the store is away.
+                let mut state = self.state();
+                state.identity = Identity::Live(live.clone());
+                if matches!(state.phase, Phase::Open | Phase::Committing) {
+                    (state.cookie, state.unsent) = (cookie, unsent);
+                }
+                drop(state);
                 return Err(error.into());
             }
         };
-        let (Some(key), Some(last)) = (created, ended.last) else {
+        let Some(last) = ended.last else {
             return Ok(());
         };
         event::ended(
@@ -260,28 +274,30 @@ impl Context {
             })
             .await
         {
-            Ok(_) => {
+            Ok(Applied::Saved(_)) => {
                 self.state().saved(&key, changes);
                 Ok(())
             }
+            Ok(outcome) => {
+                self.take_back(key).await;
+                Err(self.refused(&key, outcome))
+            }
             Err(error) => {
-                self.take_back().await;
+                self.take_back(key).await;
                 Err(error.into())
             }
         }
     }
 
-    /// Ends the session that was just made, and is nobody's again.
-    async fn take_back(&self) {
-        let unsent = {
+    /// Ends the session that was just made, and is nobody's again: also where its cookie is out already.
+    async fn take_back(&self, key: RecordKey) {
+        {
             let mut state = self.state();
             state.identity = Identity::Stranger;
             state.cookie = super::state::Outgoing::Nothing;
-            state.unsent.take()
-        };
-        if let Some(unsent) = unsent {
-            self.area.end_unsent(unsent.key).await;
+            state.unsent = None;
         }
+        self.area.end_unsent(key).await;
     }
 
     /// Gives the live session a new id, and makes that this request's.

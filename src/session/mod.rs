@@ -43,7 +43,7 @@ use crate::event;
 use crate::id::{Fresh, Handle, UserId};
 use crate::key::Key;
 use crate::problem::ErrorKind;
-use crate::record::{Changes, End, EndReason, Op};
+use crate::record::{Changes, End, EndReason, Entry, Op};
 use crate::store::{EndScope, EndSessions, Renewal};
 use crate::user::UserSession;
 use login::Renewed;
@@ -226,9 +226,9 @@ impl Session {
     pub async fn commit(&self) -> Result<Outcome, Error> {
         let context = Arc::clone(&self.context);
         Finish::new(async move {
-            let _turn = context.turn.lock().await;
+            let _turn = context.turn().await;
             context.must_be_open()?;
-            context.commit(false).await
+            context.commit(false, true).await
         })
         .await
     }
@@ -248,14 +248,15 @@ impl Session {
     }
 
     /// Ends the session, now. What was staged is dropped, and the response removes the cookie. Signing out without a
-    /// session is fine. One store call.
+    /// session is fine. One store call, two where the session was over already. Where another request has superseded
+    /// the id meanwhile, the outcome is [`Nothing`](Outcome::Nothing), and the cookie, which is that one's, stays.
     ///
     /// # Errors
     /// `StoreUnavailable`: the session may still be there, and the cookie stays.
     pub async fn logout(&self) -> Result<Outcome, Error> {
         let context = Arc::clone(&self.context);
         Finish::new(async move {
-            let _turn = context.turn.lock().await;
+            let _turn = context.turn().await;
             let key = {
                 let mut state = context.state();
                 state.staged = Changes::default();
@@ -276,6 +277,14 @@ impl Session {
                 note: None,
             };
             let ended = context.area.store.end(end).await?;
+            if ended.sessions.is_empty()
+                && let Some(Entry::Ended(tombstone)) = context.area.store.load(key).await?
+                && tombstone.end.reason == EndReason::Regenerated
+            {
+                // Another request was faster with a new id: that cookie is not ours to remove.
+                context.state().died(tombstone.end);
+                return Ok(Outcome::Nothing);
+            }
             let address = context.seen().address;
             context
                 .area
@@ -362,7 +371,7 @@ impl Context {
         self: &Arc<Self>,
         renewal: impl FnOnce(&crate::record::Record) -> Renewal,
     ) -> Result<Option<crate::record::Record>, Error> {
-        let _turn = self.turn.lock().await;
+        let _turn = self.turn().await;
         self.must_be_open()?;
         let live = match &self.state().identity {
             Identity::Live(live) => live.clone(),

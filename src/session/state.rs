@@ -63,10 +63,12 @@ pub(crate) struct Dead {
     pub(crate) end: End,
     /// Superseded so recently that the winner's cookie may be on its way.
     pub(crate) moved: bool,
+    /// It ended while this request had something staged for it, which is not for another session.
+    pub(crate) lost: bool,
 }
 
 /// What the response says about the cookie.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone, Copy)]
 pub(crate) enum Outgoing {
     #[default]
     Nothing,
@@ -109,6 +111,8 @@ pub(crate) enum Plan {
     Create(Vec<(DataName, Vec<u8>)>),
     /// The id was superseded a moment ago: nothing may be made under it.
     Moved,
+    /// The session that this was staged for is over.
+    Ended(End),
 }
 
 /// A value as this request sees it.
@@ -140,6 +144,15 @@ impl State {
         }
     }
 
+    /// Whether storing what is staged means to make a session.
+    pub(crate) fn would_create(&self) -> bool {
+        match &self.identity {
+            Identity::Live(_) => false,
+            Identity::Dead(dead) if dead.moved || dead.lost => false,
+            Identity::Dead(_) | Identity::Stranger => self.staged.writes(),
+        }
+    }
+
     /// Takes out what was staged, as what to do. `touch`: whether to write activity down, too.
     pub(crate) fn plan(&mut self, touch: bool) -> Plan {
         match &mut self.identity {
@@ -160,6 +173,11 @@ impl State {
                 } else {
                     Plan::Moved
                 }
+            }
+            Identity::Dead(dead) if dead.lost && !self.staged.is_empty() => {
+                dead.lost = false;
+                self.staged = Changes::default();
+                Plan::Ended(dead.end.clone())
             }
             Identity::Dead(_) | Identity::Stranger => {
                 let staged = std::mem::take(&mut self.staged);
@@ -195,6 +213,10 @@ impl State {
 
     /// The store failed: what was staged is staged again, but for what was staged anew meanwhile.
     pub(crate) fn restage(&mut self, mut changes: Changes) {
+        match self.phase {
+            Phase::Open | Phase::Committing => {}
+            Phase::Closed | Phase::Abandoned => return,
+        }
         if self.staged.clear.is_some() {
             return;
         }
@@ -210,7 +232,8 @@ impl State {
         self.unsent = None;
         self.cookie = Outgoing::Nothing;
         let moved = end.reason == EndReason::Regenerated;
-        self.identity = Identity::Dead(Dead { end, moved });
+        let lost = !self.staged.is_empty();
+        self.identity = Identity::Dead(Dead { end, moved, lost });
     }
 
     /// A new session, or an old one under a new id. `Err` where no cookie can be sent for it any more.

@@ -19,6 +19,8 @@ const KEY_BYTES: usize = 32 + 2 + 1;
 const OVERHEAD: usize = 64;
 /// Up to this many sessions a user's index is a plain list.
 const FEW: usize = 16;
+/// So much more than twice the entries may be filed in the wheels of a shard.
+const STALE: usize = 64;
 /// So many lookups at most for one eviction.
 const EVICTION_TRIES: usize = 32;
 
@@ -45,7 +47,7 @@ pub(super) struct Delta {
 pub(super) struct Shard {
     table: HashTable<Packed>,
     users: HashMap<UserId, UserIndex, RandomState>,
-    /// When each `since` is over, in the order in which they were set.
+    /// When to look at each `since`, one for each user who has one.
     sinces: VecDeque<(SystemTime, UserId)>,
     wheels: [Wheel; 3],
     delta: Delta,
@@ -158,11 +160,16 @@ impl Shard {
             let Some((over, user)) = self.sinces.pop_front() else {
                 return;
             };
-            if let Some(index) = self.users.get_mut(&user)
-                && index.since.is_some_and(|since| since + SINCE_KEPT <= over)
-            {
-                index.since = None;
-                self.drop_if_empty(&user);
+            let Some(index) = self.users.get_mut(&user) else {
+                continue;
+            };
+            match index.since.map(|since| since + SINCE_KEPT) {
+                // It was set again meanwhile.
+                Some(later) if later > over => self.sinces.push_back((later, user)),
+                Some(_) | None => {
+                    index.since = None;
+                    self.drop_if_empty(&user);
+                }
             }
         }
     }
@@ -174,6 +181,21 @@ impl Shard {
             .is_some_and(|index| index.since.is_none() && index.members.is_empty())
         {
             self.users.remove(user);
+        }
+    }
+
+    /// Files everything anew once most of what is filed has become something else: an ended session would stay in the
+    /// wheel of the live until that slot comes, and whoever signs in and out all day would fill it.
+    fn forget_stale(&mut self) {
+        let filed: usize = self.wheels.iter().map(Wheel::len).sum();
+        if filed <= 2 * self.table.len() + STALE {
+            return;
+        }
+        self.wheels = Default::default();
+        for packed in &self.table {
+            if let Some(entry) = unpack(packed) {
+                self.wheels[class_of(packed) as usize].file(hash_of(packed), entry.kept_until());
+            }
         }
     }
 
@@ -220,6 +242,7 @@ impl Shelf for Shard {
         };
         if before.as_ref().map(class_of) != Some(class) {
             self.wheels[class as usize].file(hash, entry.kept_until());
+            self.forget_stale();
         }
         if let Some(before) = before {
             self.account(&before, -1);
@@ -260,8 +283,11 @@ impl Shelf for Shard {
     }
 
     fn set_since(&mut self, user: &UserId, since: SystemTime) {
-        self.users.entry(user.clone()).or_default().since = Some(since);
-        self.sinces.push_back((since + SINCE_KEPT, user.clone()));
+        let index = self.users.entry(user.clone()).or_default();
+        // Once a user: however often one says so, it is one place in the queue.
+        if index.since.replace(since).is_none() {
+            self.sinces.push_back((since + SINCE_KEPT, user.clone()));
+        }
     }
 
     fn record_limit(&self) -> usize {
@@ -443,4 +469,80 @@ fn hash_of(packed: &Packed) -> u64 {
         .split_first_chunk::<8>()
         .expect("a digest has 32 bytes");
     u64::from_le_bytes(*first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::instant;
+    use crate::id::Fresh;
+    use crate::record::{End, EndReason, NewRecord, Seen, Tombstone};
+    use std::time::Duration;
+
+    const NOW: u64 = 1_800_000_000_000_000;
+
+    fn alice() -> Record {
+        let now = instant(NOW);
+        Record::new(&NewRecord {
+            handle: Fresh::draw().unwrap().handle(),
+            user: Some("alice".into()),
+            created_at: now,
+            signed_in_at: Some(now),
+            absolute_end: now + Duration::from_secs(30 * 24 * 3600),
+            idle_timeout: Duration::from_secs(14 * 24 * 3600),
+            touch_threshold: Duration::from_secs(60),
+            persistent: true,
+            seen: Seen {
+                at: now,
+                address: None,
+                agent: None,
+            },
+            values: Vec::new(),
+        })
+    }
+
+    fn filed(shard: &Shard) -> usize {
+        shard.wheels.iter().map(Wheel::len).sum()
+    }
+
+    #[test]
+    fn inv11_signing_in_and_out_all_day_fills_no_wheel() {
+        let mut shard = Shard::new(1 << 16);
+        let mut now = instant(NOW);
+        for _ in 0..2_000 {
+            now += Duration::from_secs(600);
+            let key = Fresh::draw().unwrap().id(7.into()).key(Kind::User);
+            let record = alice();
+            let tombstone = Entry::Ended(Tombstone {
+                handle: record.handle(),
+                end: End::new(EndReason::LoggedOut, now),
+                successor: None,
+            });
+            shard.put(&key, Entry::Live(record));
+            shard.put(&key, tombstone);
+            shard.purge(now, 4);
+            assert!(filed(&shard) <= 2 * shard.table.len() + STALE + 1);
+        }
+        // What was filed anew is still found when it is over.
+        while shard.purge(now + Duration::from_secs(40 * 24 * 3600), 64) {}
+        assert_eq!((shard.table.len(), filed(&shard)), (0, 0));
+    }
+
+    #[test]
+    fn inv11_a_user_who_ends_all_again_and_again_takes_one_place() {
+        let mut shard = Shard::new(1 << 16);
+        let user = UserId::from("alice");
+        let last = instant(NOW + 100_000);
+        for n in 0..=100_000 {
+            shard.set_since(&user, instant(NOW + n));
+        }
+        assert_eq!(shard.sinces.len(), 1);
+        shard.purge(last + SINCE_KEPT - Duration::from_micros(1), 64);
+        assert_eq!(shard.since(&user), Some(last), "it is kept for its time");
+        shard.purge(last + SINCE_KEPT, 64);
+        assert_eq!(
+            (shard.since(&user), shard.users.len(), shard.sinces.len()),
+            (None, 0, 0)
+        );
+    }
 }

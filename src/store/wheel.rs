@@ -15,12 +15,19 @@ const SLOT_SECONDS: u64 = 64;
 #[derive(Debug, Default)]
 pub(super) struct Wheel {
     slots: BTreeMap<u64, Vec<u64>>,
+    len: usize,
 }
 
 impl Wheel {
     /// Files an entry, named by its hash, to be looked at once `at` has passed.
     pub(super) fn file(&mut self, hash: u64, at: SystemTime) {
         self.slots.entry(Slot::of(at).0 + 1).or_default().push(hash);
+        self.len += 1;
+    }
+
+    /// How many are filed, those included that have become something else since.
+    pub(super) const fn len(&self) -> usize {
+        self.len
     }
 
     /// An entry whose time has passed, in no order within a slot.
@@ -34,7 +41,10 @@ impl Wheel {
         loop {
             let mut first = self.slots.first_entry()?;
             match first.get_mut().pop() {
-                Some(hash) => return Some(hash),
+                Some(hash) => {
+                    self.len -= 1;
+                    return Some(hash);
+                }
                 None => drop(first.remove()),
             }
         }

@@ -3,14 +3,15 @@
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
+use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
 
 use axum::Router;
 use axum::routing::post;
 use http::StatusCode;
-use sessile::store::wrappers::Slow;
-use sessile::{Error, MemoryStore, Session, SessionLayer, SessionStore, UserSession};
+use sessile::store::wrappers::{Call, Holding, Slow};
+use sessile::{Error, Kind, MemoryStore, Session, SessionLayer, SessionStore, UserSession};
 use tower::ServiceExt;
 
 use crate::harness::{CART, Client, memory, routes, settled, text};
@@ -130,7 +131,6 @@ async fn inv10_what_a_dropped_request_had_begun_is_carried_through() {
 
 #[tokio::test(start_paused = true)]
 async fn inv10_a_first_write_dropped_at_any_poll_leaves_no_session_or_its_cookie_went_out() {
-    use sessile::Kind;
     for polls in 1..20 {
         let (store, _) = memory();
         let app = app(&store);
@@ -223,4 +223,71 @@ async fn inv10_a_handler_that_panics_stages_nothing_and_leaves_no_session_that_n
             "before the login it is all still there"
         );
     }
+}
+
+/// Lets everything else get as far as it can.
+async fn others_run() {
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn inv03_a_first_write_that_was_given_up_does_not_take_a_logins_place() {
+    let (store, _) = memory();
+    let holding = Holding::new(store.clone());
+    let held = Arc::new(Mutex::new(Some(holding.hold_reply(Call::Create))));
+    let app = routes()
+        .route(
+            "/give-up",
+            post(async move |session: Session| {
+                let held = held.lock().unwrap().take().unwrap();
+                tokio::select! {
+                    _ = session.update(text("updated"), |_| "1".to_string()) => panic!("it is held"),
+                    () = held.arrived() => {}
+                }
+                let (login, ()) = tokio::join!(async { session.login("alice").await }, async {
+                    others_run().await;
+                    held.release();
+                });
+                others_run().await;
+                login.map(|_| ())
+            }),
+        )
+        .layer(SessionLayer::new(holding));
+    let mut client = Client::new(&app);
+    client.post("/give-up").await.ok();
+    assert_eq!(client.get("/who").await.ok(), "alice");
+    assert_eq!(store.count(Kind::User).await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn inv03_a_first_write_with_the_response_does_not_take_the_place_of_a_login_under_way() {
+    let (store, _) = memory();
+    let holding = Holding::new(store.clone());
+    let (login, write) = (
+        holding.hold_reply(Call::Create),
+        holding.hold_reply(Call::Create),
+    );
+    let app = routes()
+        .route(
+            "/both",
+            post(async |session: Session| {
+                session.insert(CART, "apple").unwrap();
+                tokio::spawn(async move { session.login("alice").await.map(|_| ()) });
+                others_run().await;
+            }),
+        )
+        .layer(SessionLayer::new(holding));
+    let mut client = Client::new(&app);
+    let (reply, ()) = tokio::join!(client.post("/both"), async {
+        // Until both are there, or one waits for the other.
+        others_run().await;
+        login.release();
+        others_run().await;
+        write.release();
+    });
+    reply.ok();
+    assert_eq!(client.get("/who").await.ok(), "alice");
+    assert_eq!(store.count(Kind::User).await.unwrap(), 1);
 }

@@ -6,13 +6,13 @@ use http::{StatusCode, header};
 use sessile::store::wrappers::{Call, Spy};
 use sessile::{Fresh, Session, SessionLayer, Sessions, UserSession};
 
-use crate::harness::{Client, MINUTE, app, memory};
+use crate::harness::{Client, MINUTE, app, memory, routes};
 
 #[tokio::test]
 async fn extracting_loads_once_however_many_ask() {
     let (store, _) = memory();
     let spy = Spy::new(store);
-    let app = crate::harness::routes()
+    let app = routes()
         .route(
             "/all",
             get(
@@ -152,7 +152,7 @@ async fn info_tells_times_and_counts_this_request_as_seen() {
         )
     }
     let (store, clock) = memory();
-    let app = crate::harness::routes()
+    let app = routes()
         .route("/info", get(info))
         .layer(SessionLayer::new(store));
     let mut client = Client::new(&app);
@@ -161,4 +161,16 @@ async fn info_tells_times_and_counts_this_request_as_seen() {
     assert_eq!(client.get("/info").await.ok(), "true 43200 1860 0 live");
     clock.advance(2 * MINUTE);
     assert_eq!(client.get("/info").await.ok(), "true 43200 1860 120 live");
+}
+
+#[tokio::test]
+async fn a_sign_in_is_within_any_span_however_long() {
+    let (store, clock) = memory();
+    let app = routes()
+        .route("/ever", get(async |Fresh(_): Fresh<{ u64::MAX }>| "fresh"))
+        .layer(SessionLayer::new(store));
+    let mut client = Client::signed_in(&app, "alice").await;
+    assert_eq!(client.get("/ever").await.ok(), "fresh");
+    clock.set(sessile::Clock::now(&clock) - std::time::Duration::from_secs(5));
+    assert_eq!(client.get("/ever").await.ok(), "fresh");
 }

@@ -1,14 +1,15 @@
 //! Signing in and out, and ids that were superseded.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use axum::routing::post;
 use http::StatusCode;
 use sessile::store::wrappers::{Call, Failing, Holding, Spy};
-use sessile::{SessionLayer, SessionStore};
+use sessile::{ErrorKind, MemoryStore, Session, SessionLayer, SessionStore, UserSession};
 use tokio::sync::Barrier;
 
-use crate::harness::{CART, Client, HOUR, app, memory, with};
+use crate::harness::{CART, Client, HOUR, app, memory, routes, text, with};
 
 #[tokio::test]
 async fn inv03_r22_after_a_login_the_id_from_before_opens_nothing() {
@@ -396,10 +397,10 @@ async fn inv15_under_an_id_superseded_a_moment_ago_nothing_is_made_but_by_signin
 #[tokio::test]
 async fn inv15_a_login_that_supersedes_its_own_new_id_sends_only_the_last() {
     let (store, _) = memory();
-    let app = crate::harness::routes()
+    let app = routes()
         .route(
             "/twice",
-            axum::routing::post(async |session: sessile::Session| {
+            post(async |session: Session| {
                 session.login("alice").await?;
                 session.regenerate_id().await?;
                 session.login("bob").keep(CART).await.map(|_| ())
@@ -416,13 +417,13 @@ async fn inv15_a_login_that_supersedes_its_own_new_id_sends_only_the_last() {
 #[tokio::test]
 async fn a_session_written_to_after_logging_out_in_one_request_is_a_new_one() {
     let (store, _) = memory();
-    let app = crate::harness::routes()
+    let app = routes()
         .route(
             "/bye",
-            axum::routing::post(async |session: sessile::Session| {
+            post(async |session: Session| {
                 session.insert(CART, "staged before")?;
                 session.logout().await?;
-                session.insert(crate::harness::text("flash"), "bye")
+                session.insert(text("flash"), "bye")
             }),
         )
         .layer(SessionLayer::new(store));
@@ -498,4 +499,151 @@ async fn a_login_costs_one_call_or_two_or_three() {
     assert_eq!(spy.take(), [Call::Load, Call::End]);
     client.post("/put/a/1").await.ok();
     assert_eq!(spy.take(), [Call::Create]);
+}
+
+#[tokio::test]
+async fn inv15_a_logout_whose_id_was_superseded_meanwhile_leaves_the_winners_cookie_alone() {
+    let (store, _) = memory();
+    let holding = Holding::new(store);
+    let app = app(holding.clone());
+    let mut winner = Client::signed_in(&app, "alice").await;
+    let mut loser = winner.clone();
+    let held = holding.hold(Call::End);
+    let logout = tokio::spawn(async move { loser.post("/logout").await });
+    held.arrived().await;
+    winner.post("/regenerate").await.ok();
+    held.release();
+    let reply = logout.await.unwrap();
+    assert_eq!(reply.set_cookies().len(), 0, "{reply:?}");
+    assert_eq!(reply.ok(), "none");
+    assert_eq!(winner.get("/me").await.ok(), "alice");
+}
+
+#[tokio::test]
+async fn inv03_a_login_that_fails_when_its_cookie_is_out_already_is_ended_again() {
+    let (store, _) = memory();
+    let failing = Failing::new(store.clone());
+    let holding = Holding::new(failing.clone());
+    let held = holding.hold(Call::End);
+    let (tell, told) = tokio::sync::oneshot::channel();
+    let tell = Arc::new(Mutex::new(Some(tell)));
+    let app = routes()
+        .route(
+            "/spawn",
+            post(async move |session: Session| {
+                let tell = tell.lock().unwrap().take().unwrap();
+                tokio::spawn(async move {
+                    let login = session.login("alice").await;
+                    tell.send(login.map(|_| ()).map_err(|error| error.kind()))
+                });
+                for _ in 0..50 {
+                    tokio::task::yield_now().await;
+                }
+            }),
+        )
+        .layer(SessionLayer::new(holding));
+    let mut client = Client::new(&app);
+    client.post("/put/a/1").await.ok();
+    client.post("/spawn").await.ok();
+    failing.fail_next(Call::End);
+    held.release();
+    let failed = told.await.unwrap().unwrap_err();
+    assert_eq!(failed, ErrorKind::StoreUnavailable);
+    assert_eq!(store.list("alice".into()).await.unwrap().len(), 0);
+    assert_eq!(client.get("/who").await.ok(), "nobody");
+}
+
+#[tokio::test]
+async fn inv03_a_login_that_cannot_hold_what_was_last_stored_did_not_happen() {
+    let store = MemoryStore::builder().record_limit(2000).build();
+    let holding = Holding::new(store.clone());
+    let app = app(holding.clone());
+    let mut client = Client::new(&app);
+    client.post("/put/cart/apple").await.ok();
+    let mut other = client.clone();
+    let held = holding.hold(Call::Create);
+    let with = "x".repeat(1000);
+    let login =
+        tokio::spawn(async move { client.post(&format!("/login/alice?with={with}")).await });
+    held.arrived().await;
+    other
+        .post(&format!("/put/cart/{}", "y".repeat(1000)))
+        .await
+        .ok();
+    held.release();
+    let reply = login.await.unwrap();
+    assert_eq!(
+        (reply.problem(), reply.set_cookies().len()),
+        (("too_large", None), 0)
+    );
+    assert_eq!(store.list("alice".into()).await.unwrap().len(), 0);
+}
+
+#[tokio::test]
+async fn what_a_login_is_given_twice_it_has_once_and_as_given_last() {
+    let (store, _) = memory();
+    let app = routes()
+        .route(
+            "/twice",
+            post(async |session: Session| {
+                let login = session.login("alice").keep(CART).keep(CART);
+                let login = login.with(text("a"), "first").with(text("a"), "last");
+                login.await.map(|_| ())
+            }),
+        )
+        .layer(SessionLayer::new(store.clone()));
+    let mut client = Client::new(&app);
+    client.post("/put/cart/apple").await.ok();
+    client.post("/twice").await.ok();
+    assert_eq!(client.get("/get/a").await.ok(), "last");
+    let records = store.list("alice".into()).await.unwrap();
+    let mut names: Vec<_> = records[0].names().collect();
+    names.sort_unstable();
+    assert_eq!(names, ["a", "cart"]);
+}
+
+#[tokio::test]
+async fn a_user_who_signed_out_in_this_request_is_not_reauthenticated() {
+    let (store, _) = memory();
+    let app = routes()
+        .route(
+            "/both",
+            post(async |user: UserSession| {
+                user.logout().await?;
+                user.reauthenticate().await
+            }),
+        )
+        .layer(SessionLayer::new(store));
+    let mut client = Client::signed_in(&app, "alice").await;
+    assert_eq!(
+        client.post("/both").await.problem(),
+        ("not_signed_in", None)
+    );
+}
+
+#[tokio::test]
+async fn inv08_a_login_that_the_store_cut_short_leaves_the_session_from_before_its_cookie() {
+    let (store, _) = memory();
+    let failing = Failing::new(store.clone());
+    let app = routes()
+        .route(
+            "/try",
+            post(async |session: Session| {
+                session.login("alice").await.unwrap_err();
+                assert!(session.user().is_none());
+                session.insert(text("a"), "1")
+            }),
+        )
+        .layer(SessionLayer::new(failing.clone()));
+    let mut client = Client::new(&app);
+    client.post("/put/cart/apple").await.ok();
+    failing.fail_next(Call::End);
+    let reply = client.post("/try").await;
+    assert_eq!(
+        (reply.status, reply.set_cookies().len()),
+        (StatusCode::OK, 0)
+    );
+    assert_eq!(client.get("/get/cart").await.ok(), "apple");
+    assert_eq!(client.get("/get/a").await.ok(), "1");
+    assert_eq!(store.list("alice".into()).await.unwrap().len(), 0);
 }

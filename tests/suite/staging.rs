@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tower::{Layer, Service, ServiceExt};
 
-use crate::harness::{CART, Client, app, memory, reply, routes, text};
+use crate::harness::{CART, Client, HITS, app, memory, reply, routes, text};
 
 #[tokio::test]
 async fn inv10_staged_data_is_stored_before_the_response_leaves() {
@@ -276,7 +276,7 @@ async fn after_the_response_a_session_reads_updates_and_logs_out_but_stages_noth
     sent(session.regenerate_id().await);
     sent(session.commit().await.map(|_| ()));
     sent(session.login("bob").await.map(|_| ()));
-    assert_eq!(session.increment(crate::harness::HITS, 3).await.unwrap(), 3);
+    assert_eq!(session.increment(HITS, 3).await.unwrap(), 3);
     assert_eq!(
         session
             .update(CART, |cart| cart.unwrap() + "s")
@@ -294,7 +294,7 @@ async fn after_the_response_a_session_reads_updates_and_logs_out_but_stages_noth
     let mut stranger = Client::new(&app);
     stranger.get("/keep").await.ok();
     let session = kept.lock().unwrap().take().unwrap();
-    sent(session.increment(crate::harness::HITS, 1).await.map(|_| ()));
+    sent(session.increment(HITS, 1).await.map(|_| ()));
     sent(session.update(CART, |_| "x".into()).await.map(|_| ()));
 }
 
@@ -387,8 +387,8 @@ async fn update_and_increment_start_from_what_is_staged() {
         .route(
             "/staged",
             post(async |session: Session| {
-                session.insert(crate::harness::HITS, &5)?;
-                assert_eq!(session.increment(crate::harness::HITS, 2).await?, 7);
+                session.insert(HITS, &5)?;
+                assert_eq!(session.increment(HITS, 2).await?, 7);
                 session.insert(CART, "a")?;
                 assert_eq!(
                     session.update(CART, |cart| cart.unwrap() + "b").await?,
@@ -520,4 +520,87 @@ async fn one_map_response_outside_gives_every_problem_its_look() {
     );
     let response = app.oneshot(client.request("GET", "/me")).await.unwrap();
     assert_eq!(reply(response).await.body, "seen not_signed_in");
+}
+
+#[tokio::test]
+async fn inv10_what_a_failed_or_cancelled_handler_staged_is_not_found_by_a_later_update() {
+    let (store, _) = memory();
+    let kept: Arc<Mutex<Option<Session>>> = Arc::default();
+    let keep = Arc::clone(&kept);
+    let app = routes()
+        .route(
+            "/stage/{forever}",
+            post(
+                move |session: Session, axum::extract::Path(forever): axum::extract::Path<bool>| {
+                    session.insert(HITS, &100).unwrap();
+                    session.insert(CART, "staged").unwrap();
+                    *keep.lock().unwrap() = Some(session);
+                    async move {
+                        if forever {
+                            std::future::pending::<()>().await;
+                        }
+                        StatusCode::INTERNAL_SERVER_ERROR
+                    }
+                },
+            ),
+        )
+        .layer(SessionLayer::new(store));
+    let mut client = Client::signed_in(&app, "alice").await;
+    for (cancelled, hits) in [(false, 1), (true, 2)] {
+        let request = client.request("POST", &format!("/stage/{cancelled}"));
+        let answered =
+            tokio::time::timeout(Duration::from_millis(20), app.clone().oneshot(request));
+        assert_eq!(answered.await.is_err(), cancelled);
+        let session = kept.lock().unwrap().take().unwrap();
+        assert_eq!(session.get(CART).unwrap(), None);
+        assert_eq!(session.increment(HITS, 1).await.unwrap(), hits);
+        assert_eq!(client.get("/get/hits").await.ok(), hits.to_string());
+    }
+}
+
+#[tokio::test]
+async fn a_first_write_whose_commit_failed_is_tried_again_with_the_response() {
+    let (store, _) = memory();
+    let failing = Failing::new(store.clone());
+    let app = routes()
+        .route(
+            "/try",
+            post(async |session: Session| {
+                session.insert(CART, "apple").unwrap();
+                let failed = session.commit().await.unwrap_err();
+                assert_eq!(failed.kind(), ErrorKind::StoreUnavailable);
+                assert_eq!(session.get(CART).unwrap().as_deref(), Some("apple"));
+            }),
+        )
+        .layer(SessionLayer::new(failing.clone()));
+    let mut client = Client::new(&app);
+    failing.fail_next(Call::Create);
+    client.post("/try").await.ok();
+    assert_eq!(client.get("/get/cart").await.ok(), "apple");
+    failing.fail(Call::Create);
+    let reply = Client::new(&app).post("/try").await;
+    assert_eq!(reply.problem(), ("store_unavailable", None));
+}
+
+#[tokio::test]
+async fn inv03_what_was_staged_for_a_session_that_ended_meanwhile_goes_into_no_other() {
+    let (store, _) = memory();
+    let app = routes()
+        .route(
+            "/late",
+            post(async |session: Session, sessions: sessile::Sessions| {
+                session.insert(CART, "alice's").unwrap();
+                sessions.revoke_all("alice", "").await.unwrap();
+                for _ in 0..2 {
+                    let ended = session.increment(HITS, 1).await.unwrap_err();
+                    assert_eq!(ended.kind(), ErrorKind::SessionEnded);
+                }
+            }),
+        )
+        .layer(SessionLayer::new(store.clone()));
+    let mut client = Client::signed_in(&app, "alice").await;
+    let reply = client.post("/late").await;
+    assert_eq!(reply.problem(), ("session_ended", Some("revoked")));
+    assert_eq!(reply.set_cookies().len(), 0);
+    assert_eq!(store.count(sessile::Kind::User).await.unwrap(), 0);
 }
