@@ -9,7 +9,7 @@
 //! | `signed_in` | a user's session was made |
 //! | `reauthenticated` | a user proved again who they are |
 //! | `regenerated` | a session got a new id |
-//! | `ended` | a session ended, with the `reason` |
+//! | `ended` | a session was ended, with the `reason`; not by its clocks, which nobody watches |
 //! | `refused` | well-formed ids that name no session were presented: at once, then at most one line a minute, with the `count` since |
 //! | `store_failed` | the store failed, with the `error`; likewise counted. This one is a warning |
 

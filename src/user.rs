@@ -132,10 +132,15 @@ impl UserSession {
         let context = Arc::clone(self.session.context());
         Finish::new(async move {
             let address = context.seen().address;
-            context
+            let all = matches!(scope, EndScope::Others(..) | EndScope::All(_));
+            let ended = context
                 .area
                 .end(scope, EndReason::Revoked, None, address.as_deref())
-                .await
+                .await?;
+            if all {
+                context.state().ended_all_at = Some(context.area.store.now());
+            }
+            Ok(ended)
         })
         .await
     }
@@ -159,7 +164,7 @@ impl UserSession {
                             .config
                             .timeouts(record.is_persistent())
                             .absolute,
-                    began_at: context.began_at,
+                    began_at: context.sign_in_began_at(),
                 })
                 .await?;
             let record = renewed.ok_or_else(|| Self::gone(&session))?;

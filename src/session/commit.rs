@@ -145,7 +145,7 @@ impl Context {
         let create = Create {
             key,
             record: record.clone(),
-            began_at: self.began_at,
+            began_at: self.sign_in_began_at(),
             limit,
         };
         let ended = self.area.created(self.area.store.create(create).await?)?;

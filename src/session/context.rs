@@ -231,6 +231,11 @@ impl Context {
         }
     }
 
+    /// When a sign-in by this request began, for the ends of all of a user's sessions that it must not survive.
+    pub(crate) fn sign_in_began_at(&self) -> SystemTime {
+        self.state().ended_all_at.unwrap_or(self.began_at)
+    }
+
     /// The response is made: from now on nothing is staged and no cookie is set.
     pub(crate) fn close(&self) {
         let mut state = self.state();

@@ -196,7 +196,7 @@ impl Context {
         let renewal = Renewal::SignIn(Box::new(SignIn {
             record,
             keep: keep.to_vec(),
-            began_at: self.began_at,
+            began_at: self.sign_in_began_at(),
             limit: self.area.config.limit(&user),
         }));
         match self.renew(live, &fresh, renewal).await? {

@@ -268,7 +268,13 @@ impl Session {
                         state.cookie = Outgoing::Remove;
                         return Ok(Outcome::Nothing);
                     }
-                    Identity::Stranger => return Ok(Outcome::Nothing),
+                    Identity::Stranger => {
+                        // An id that the store does not know is of no use to anybody.
+                        if context.has_cookie() {
+                            state.cookie = Outgoing::Remove;
+                        }
+                        return Ok(Outcome::Nothing);
+                    }
                 }
             };
             let end = EndSessions {

@@ -15,7 +15,7 @@
 //! Staged changes belong to whatever identity there is when the response commits. A login takes out of them what it
 //! keeps and drops the rest.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::runtime;
 
@@ -33,6 +33,8 @@ pub(crate) struct State {
     pub(crate) staged: Changes,
     pub(crate) cookie: Outgoing,
     pub(crate) phase: Phase,
+    /// When this request ended all of its user's sessions, or the others: what it signs in after that began after it.
+    pub(crate) ended_all_at: Option<SystemTime>,
     /// The session that was made or renewed here and whose cookie nobody has seen yet.
     pub(crate) unsent: Option<Unsent>,
 }

@@ -12,7 +12,8 @@ use super::command::{
     Applied, Apply, Create, Created, EndScope, EndSessions, EndedSessions, Renewal, Replace,
     Replaced,
 };
-use super::shelf::{Class, Shard};
+use super::packed::Class;
+use super::shelf::Shard;
 use super::{SessionStore, StoreError, rules};
 use crate::clock::{Clock, SystemClock, instant, micros};
 use crate::id::{Bucket, Kind, RecordKey, UserId};
@@ -100,7 +101,7 @@ impl MemoryStore {
         self.inner.entries.load(Ordering::Relaxed)
     }
 
-    /// How many bytes they take, in all, to within a few percent.
+    /// How many bytes they take with all that belongs to them, by estimate: the process takes about as much.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.inner.bytes.load(Ordering::Relaxed)

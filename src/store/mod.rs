@@ -9,6 +9,7 @@ pub mod conformance;
 mod erased;
 mod error;
 mod memory;
+mod packed;
 pub mod rules;
 mod shelf;
 mod wheel;

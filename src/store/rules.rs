@@ -108,8 +108,9 @@ pub fn apply(shelf: &mut impl Shelf, now: SystemTime, apply: &Apply) -> Applied 
         Err(ChangeError::Conflict) => return Applied::Conflict,
         Err(ChangeError::NotAnInteger) => return Applied::NotAnInteger,
     };
-    // A touch alone is never too large: what a lowered limit no longer allows goes on living.
-    if changed.size() > shelf.record_limit() && !apply.changes.is_empty() {
+    // What a lowered limit no longer allows goes on living, and may shrink.
+    let grows = !apply.changes.is_empty() && changed.size() > record.size();
+    if grows && changed.size() > shelf.record_limit() {
         return Applied::TooLarge;
     }
     let sum = changed.sum(&apply.changes);
@@ -318,10 +319,17 @@ fn make_room(
         return Some(Vec::new());
     };
     let mut live = members(shelf, now, key.bucket, user);
-    // Those that are over are members no more: they never count, and a dead client's place frees itself.
+    // Those that are over are members no more: they never count, and a dead client's place frees itself. Their end is
+    // written down, lest a clock that goes back find them alive and in no list.
     for digest in shelf.members(user) {
         if live.iter().all(|(alive, _)| *alive != digest) {
             shelf.remove_member(user, &digest);
+            let over = key.sibling(digest);
+            if let Some(Entry::Live(record)) = shelf.get(&over)
+                && let Some(end) = record.end_at(now)
+            {
+                bury(shelf, &over, &record, end, None);
+            }
         }
     }
     live.retain(|(digest, _)| Some(*digest) != except);

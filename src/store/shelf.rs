@@ -2,38 +2,28 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::hash::RandomState;
-use std::sync::Arc;
 use std::time::SystemTime;
 
 use hashbrown::{HashMap, HashTable};
 
+use super::packed::{
+    Class, Packed, class_of, hash_key, hash_of, is_at, key_of, pack, tail, unpack,
+};
 use super::rules::{SINCE_KEPT, Shelf};
 use super::wheel::{Slot, Wheel};
-use crate::clock::{instant, micros};
-use crate::id::{Bucket, Digest, Kind, RecordKey, UserId};
-use crate::record::{End, EndReason, Entry, Record, Tombstone};
+use crate::id::{Digest, RecordKey, UserId};
+use crate::record::Entry;
 
-/// Behind the bytes of an entry stand its digest, its bucket and its mark.
-const KEY_BYTES: usize = 32 + 2 + 1;
 /// What an entry takes besides its bytes: counts, place in the table, place in the wheel, the allocator's share.
 const OVERHEAD: usize = 64;
+/// What a user's session takes besides, in the user's index; and what a `since` takes.
+const INDEX_OVERHEAD: usize = 192;
 /// Up to this many sessions a user's index is a plain list.
 const FEW: usize = 16;
 /// So much more than twice the entries may be filed in the wheels of a shard.
 const STALE: usize = 64;
 /// So many lookups at most for one eviction.
 const EVICTION_TRIES: usize = 32;
-
-/// An entry with its key, in one allocation: eight bytes of a table instead of fifty.
-type Packed = Arc<[u8]>;
-
-/// What an entry is worth when there is no room, least first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Class {
-    Stranger = 0,
-    Tombstone = 1,
-    User = 2,
-}
 
 /// How the totals change.
 #[derive(Debug, Default, Clone, Copy)]
@@ -168,6 +158,7 @@ impl Shard {
                 Some(later) if later > over => self.sinces.push_back((later, user)),
                 Some(_) | None => {
                     index.since = None;
+                    self.delta.bytes -= signed(user.as_str().len() + INDEX_OVERHEAD);
                     self.drop_if_empty(&user);
                 }
             }
@@ -210,9 +201,12 @@ impl Shard {
     }
 
     fn account(&mut self, packed: &Packed, sign: isize) {
-        let bytes = isize::try_from(packed.len() + OVERHEAD).unwrap_or(isize::MAX);
+        let index = match class_of(packed) {
+            Class::User => INDEX_OVERHEAD,
+            Class::Stranger | Class::Tombstone => 0,
+        };
         self.delta.entries += sign;
-        self.delta.bytes += sign * bytes;
+        self.delta.bytes += sign * signed(packed.len() + OVERHEAD + index);
         if class_of(packed) != Class::Tombstone {
             self.delta.live[key_of(packed).kind as usize] += sign;
         }
@@ -287,6 +281,7 @@ impl Shelf for Shard {
         // Once a user: however often one says so, it is one place in the queue.
         if index.since.replace(since).is_none() {
             self.sinces.push_back((since + SINCE_KEPT, user.clone()));
+            self.delta.bytes += signed(user.as_str().len() + INDEX_OVERHEAD);
         }
     }
 
@@ -348,135 +343,17 @@ impl Members {
     }
 }
 
-fn mark(kind: Kind, class: Class) -> u8 {
-    (kind as u8) | (class as u8) << 1
-}
-
-/// What stands behind the entry's bytes.
-fn tail(key: &RecordKey, mark: u8) -> [u8; KEY_BYTES] {
-    let mut tail = [0; KEY_BYTES];
-    tail[..32].copy_from_slice(key.digest.as_bytes());
-    tail[32..34].copy_from_slice(&key.bucket.get().to_be_bytes());
-    tail[34] = mark | (key.kind as u8);
-    tail
-}
-
-fn pack(key: &RecordKey, entry: &Entry) -> Packed {
-    let tombstone: [u8; TOMBSTONE_HEAD];
-    let (body, note, class): (&[u8], &[u8], _) = match entry {
-        Entry::Live(record) if record.user().is_some() => (record.bytes(), b"", Class::User),
-        Entry::Live(record) => (record.bytes(), b"", Class::Stranger),
-        Entry::Ended(ended) => {
-            tombstone = tombstone_head(ended);
-            let note = ended.end.note.as_deref().unwrap_or_default().as_bytes();
-            (&tombstone, note, Class::Tombstone)
-        }
-    };
-    let tail = tail(key, mark(key.kind, class));
-    let len = body.len() + note.len() + KEY_BYTES;
-    let mut packed: Packed = std::iter::repeat_n(0, len).collect();
-    let bytes = Arc::get_mut(&mut packed).expect("nobody else has it yet");
-    let (front, back) = bytes.split_at_mut(body.len());
-    front.copy_from_slice(body);
-    let (middle, end) = back.split_at_mut(note.len());
-    middle.copy_from_slice(note);
-    end.copy_from_slice(&tail);
-    packed
-}
-
-fn unpack(packed: &Packed) -> Option<Entry> {
-    match class_of(packed) {
-        Class::Stranger | Class::User => Some(Entry::Live(Record::from_shared(Arc::clone(packed)))),
-        Class::Tombstone => read_tombstone(&packed[..packed.len() - KEY_BYTES]).map(Entry::Ended),
-    }
-}
-
-/// Reason, instant, handle, whether there is a successor, and which; the note stands behind.
-const TOMBSTONE_HEAD: usize = 1 + 8 + 16 + 1 + 32;
-
-fn tombstone_head(tombstone: &Tombstone) -> [u8; TOMBSTONE_HEAD] {
-    let mut head = [0; TOMBSTONE_HEAD];
-    let reason = EndReason::ALL
-        .iter()
-        .position(|reason| *reason == tombstone.end.reason);
-    head[0] = reason
-        .and_then(|at| at.try_into().ok())
-        .expect("all reasons are in ALL");
-    head[1..9].copy_from_slice(&micros(tombstone.end.at).to_le_bytes());
-    head[9..25].copy_from_slice(tombstone.handle.as_uuid().as_bytes());
-    if let Some(successor) = &tombstone.successor {
-        head[25] = 1;
-        head[26..].copy_from_slice(successor.as_bytes());
-    }
-    head
-}
-
-fn read_tombstone(bytes: &[u8]) -> Option<Tombstone> {
-    let (head, note) = bytes.split_first_chunk::<TOMBSTONE_HEAD>()?;
-    let at = u64::from_le_bytes(head[1..9].try_into().ok()?);
-    let handle: [u8; 16] = head[9..25].try_into().ok()?;
-    let successor: [u8; 32] = head[26..].try_into().ok()?;
-    let end = End::new(*EndReason::ALL.get(usize::from(head[0]))?, instant(at));
-    Some(Tombstone {
-        handle: uuid::Uuid::from_bytes(handle).into(),
-        end: end.with_note(str::from_utf8(note).ok()?),
-        successor: (head[25] == 1).then(|| Digest::from_bytes(successor)),
-    })
-}
-
-fn class_of(packed: &Packed) -> Class {
-    match packed[packed.len() - 1] >> 1 {
-        0 => Class::Stranger,
-        1 => Class::Tombstone,
-        _ => Class::User,
-    }
-}
-
-fn key_of(packed: &Packed) -> RecordKey {
-    let tail = &packed[packed.len() - KEY_BYTES..];
-    let mut digest = [0; 32];
-    digest.copy_from_slice(&tail[..32]);
-    RecordKey {
-        kind: if tail[34] & 1 == 0 {
-            Kind::User
-        } else {
-            Kind::Demo
-        },
-        bucket: Bucket::from(u16::from_be_bytes([tail[32], tail[33]])),
-        digest: Digest::from_bytes(digest),
-    }
-}
-
-/// Whether an entry stands under the key that `tail` was made from: digest, bucket and kind, whatever its class.
-fn is_at(packed: &Packed, tail: &[u8; KEY_BYTES]) -> bool {
-    let (own, mark) = (&packed[packed.len() - KEY_BYTES..], KEY_BYTES - 1);
-    own[..mark] == tail[..mark] && own[mark] & 1 == tail[mark] & 1
-}
-
-/// A digest is as random as a hash gets: eight bytes of it are one.
-fn hash_key(key: &RecordKey) -> u64 {
-    let (first, _) = key
-        .digest
-        .as_bytes()
-        .split_first_chunk::<8>()
-        .expect("a digest has 32 bytes");
-    u64::from_le_bytes(*first)
-}
-
-fn hash_of(packed: &Packed) -> u64 {
-    let digest = &packed[packed.len() - KEY_BYTES..];
-    let (first, _) = digest
-        .split_first_chunk::<8>()
-        .expect("a digest has 32 bytes");
-    u64::from_le_bytes(*first)
+fn signed(bytes: usize) -> isize {
+    isize::try_from(bytes).unwrap_or(isize::MAX)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::clock::instant;
-    use crate::id::Fresh;
-    use crate::record::{End, EndReason, NewRecord, Seen, Tombstone};
+    use crate::id::{Fresh, Kind};
+    use crate::record::{Changes, End, EndReason, NewRecord, Op, Record, Seen, Tombstone};
+    use crate::store::{Applied, Apply, rules};
     use std::time::Duration;
 
     const NOW: u64 = 1_800_000_000_000_000;
@@ -543,6 +420,44 @@ mod tests {
         assert_eq!(
             (shard.since(&user), shard.users.len(), shard.sinces.len()),
             (None, 0, 0)
+        );
+    }
+
+    #[test]
+    fn inv11_what_a_lowered_limit_no_longer_allows_may_shrink() {
+        let key = Fresh::draw().unwrap().id(7.into()).key(Kind::User);
+        let values = |names: &[&'static str]| {
+            let mut changes = Changes::default();
+            for name in names {
+                changes.put((*name).into(), Op::Set(vec![b'1'; 3000]));
+            }
+            changes
+        };
+        let mut shard = Shard::new(1 << 16);
+        let record = alice().changed(&values(&["a", "b"]), None).unwrap();
+        shard.add_member(&"alice".into(), key.digest);
+        shard.put(&key, Entry::Live(record));
+        shard.record_limit = 2000;
+        let mut apply = |changes| {
+            let apply = Apply {
+                key,
+                changes,
+                seen: None,
+            };
+            rules::apply(&mut shard, instant(NOW), &apply)
+        };
+        assert_eq!(
+            apply(Changes::one("a".into(), Op::Remove)),
+            Applied::Saved(None)
+        );
+        assert_eq!(apply(values(&["c"])), Applied::TooLarge);
+        assert_eq!(
+            apply(Changes::one("b".into(), Op::Remove)),
+            Applied::Saved(None)
+        );
+        assert_eq!(
+            apply(Changes::one("c".into(), Op::Add(1))),
+            Applied::Saved(Some(1))
         );
     }
 }

@@ -647,3 +647,14 @@ async fn inv08_a_login_that_the_store_cut_short_leaves_the_session_from_before_i
     assert_eq!(client.get("/get/a").await.ok(), "1");
     assert_eq!(store.list("alice".into()).await.unwrap().len(), 0);
 }
+
+#[tokio::test]
+async fn signing_out_with_an_id_that_the_store_does_not_know_removes_it() {
+    let (store, _) = memory();
+    let client = Client::signed_in(&app(store), "alice").await;
+    let (other, _) = memory();
+    let mut lost = Client::holding(&app(other), client.id().unwrap());
+    let reply = lost.post("/logout").await;
+    assert_eq!((&*reply.body, reply.set_cookies().len()), ("none", 1));
+    assert_eq!(lost.id(), None);
+}

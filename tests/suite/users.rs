@@ -371,3 +371,53 @@ async fn an_administrator_lists_ends_and_makes_sessions_of_any_user() {
     assert_eq!(second.get("/me").await.problem.unwrap().note, None);
     assert!(admin.create_for("").await.is_err());
 }
+
+#[tokio::test]
+async fn who_ends_the_others_may_prove_again_who_they_are_in_the_same_request() {
+    use axum::routing::post;
+    use sessile::{Error, Session, UserSession};
+    let (store, _) = memory();
+    let app = crate::harness::routes()
+        .route(
+            "/new-password",
+            post(async |user: UserSession| {
+                user.end_others().await?;
+                user.reauthenticate().await
+            }),
+        )
+        .route(
+            "/start-over",
+            post(async |user: UserSession, session: Session| {
+                user.end_all().await?;
+                session.login("alice").await.map(|_| ())?;
+                Ok::<_, Error>(())
+            }),
+        )
+        .layer(SessionLayer::new(store.clone()));
+    let mut client = Client::signed_in(&app, "alice").await;
+    for path in ["/new-password", "/start-over"] {
+        let mut other = Client::signed_in(&app, "alice").await;
+        client.post(path).await.ok();
+        assert_eq!(client.get("/me").await.ok(), "alice", "{path}");
+        assert_eq!(
+            other.get("/me").await.problem(),
+            ("session_ended", Some("revoked"))
+        );
+        assert_eq!(store.list("alice".into()).await.unwrap().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn inv12_a_clock_that_goes_back_finds_no_session_alive_that_left_the_list() {
+    let (store, clock) = memory();
+    let app = limited(store.clone(), 2, AtLimit::EndOldest);
+    let mut old = Client::signed_in(&app, "alice").await;
+    let start = store.now();
+    clock.advance(IDLE + 2 * MINUTE);
+    Client::signed_in(&app, "alice").await;
+    clock.set(start);
+    assert_eq!(
+        old.get("/me").await.problem(),
+        ("session_ended", Some("idle"))
+    );
+}
