@@ -49,11 +49,11 @@ impl UserSession {
         Self { session, user }
     }
 
-    /// The signed-in user's session in `session`.
+    /// The signed-in user's session in `session`: what the extractor does, for services without axum.
     ///
     /// # Errors
     /// `NotSignedIn` for a stranger; `SessionEnded` with the reason where the cookie is a dead session's.
-    pub(crate) fn require(session: &Session) -> Result<Self, Error> {
+    pub fn require(session: &Session) -> Result<Self, Error> {
         session.user().ok_or_else(|| Self::gone(session))
     }
 
