@@ -292,3 +292,28 @@ async fn one_map_response_outside_gives_every_problem_its_look() {
     let response = app.oneshot(client.request("GET", "/me")).await.unwrap();
     assert_eq!(reply(response).await.body, "seen not_signed_in");
 }
+
+#[tokio::test]
+async fn a_service_without_axum_asks_for_its_user() {
+    use sessile::UserSession;
+    let (store, _) = memory();
+    let layer = SessionLayer::new(store);
+    let cookie = layer.sessions().create_for("alice").await.unwrap();
+    let service = layer.layer(tower::service_fn(|request: http::Request<()>| async move {
+        let session = Session::from_extensions(request.extensions())
+            .await
+            .unwrap();
+        let answer = match UserSession::require(&session) {
+            Ok(user) => user.user_id().to_string(),
+            Err(error) => error.kind().to_string(),
+        };
+        Ok::<_, std::convert::Infallible>(http::Response::new(answer))
+    }));
+    let stranger = http::Request::new(());
+    let response = service.clone().oneshot(stranger).await.unwrap();
+    assert_eq!(response.body(), "not_signed_in");
+    let alice =
+        http::Request::builder().header("cookie", format!("{}={}", cookie.name(), cookie.value()));
+    let response = service.oneshot(alice.body(()).unwrap()).await.unwrap();
+    assert_eq!(response.body(), "alice");
+}
