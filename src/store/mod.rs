@@ -10,6 +10,8 @@ mod erased;
 mod error;
 mod memory;
 mod packed;
+#[cfg(feature = "redis")]
+mod redis;
 pub mod rules;
 mod shelf;
 mod wheel;

@@ -1,0 +1,3 @@
+//! Sessions in Redis.
+mod clock;
+mod script;
