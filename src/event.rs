@@ -12,6 +12,7 @@
 //! | `ended` | a session was ended, with the `reason`; not by its clocks, which nobody watches |
 //! | `refused` | well-formed ids that name no session were presented: at once, then at most one line a minute, with the `count` since |
 //! | `store_failed` | the store failed, with the `error`; likewise counted. This one is a warning |
+//! | `malformed_record` | what stands where a session should is no record: it is a stranger; likewise counted, a warning |
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -72,6 +73,11 @@ pub(crate) fn refused(count: u64) {
 
 pub(crate) fn store_failed(error: &StoreError, count: u64) {
     tracing::warn!(target: "sessile", event = "store_failed", %error, count);
+}
+
+#[cfg(feature = "redis")]
+pub(crate) fn malformed_record(count: u64) {
+    tracing::warn!(target: "sessile", event = "malformed_record", count);
 }
 
 /// Counts what may come in floods, and says when it is time to tell how many there were.

@@ -19,3 +19,5 @@ pub use end::{End, EndReason};
 pub use entry::{Entry, Tombstone};
 pub use live::{NewRecord, Record, Seen};
 pub use wire::MalformedRecord;
+#[cfg(feature = "redis")]
+pub(crate) use wire::{wire_address, wire_agent};

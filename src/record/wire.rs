@@ -10,6 +10,7 @@
 //! Fields are separated by one space, instants and durations are microseconds. What stands behind the last known
 //! field, and parts of other names, come from a newer version and are kept as they are.
 
+use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 
 use base64::Engine as _;
@@ -17,7 +18,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rmp::decode::{read_bin_len, read_map_len, read_str_len};
 use rmp::encode::{write_map_len, write_str_len};
 
-use super::end::{End, EndReason};
+use super::end::{End, EndReason, cut};
 use super::entry::{Entry, Tombstone};
 use super::live::Record;
 use super::packed::{Draft, Family, Part};
@@ -88,10 +89,9 @@ fn write_record(record: &Record) -> Vec<u8> {
     )
     .into_bytes();
     meta.extend_from_slice(draft.meta_rest);
-    let address = if draft.address.is_empty() {
-        "-"
-    } else {
-        draft.address
+    let address = match draft.address {
+        "" => Cow::Borrowed("-"),
+        address => wire_address(address),
     };
     let mut seen = format!(
         "{} {} {} {}",
@@ -115,6 +115,27 @@ fn write_record(record: &Record) -> Vec<u8> {
         put(&mut out, &[prefix, part.name].concat(), part.value);
     }
     out
+}
+
+/// An address as it stands in a record: no longer than it may be, and without the spaces that end it.
+pub(crate) fn wire_address(address: &str) -> Cow<'_, str> {
+    let address = cut(address, super::Seen::MAX_ADDRESS_BYTES);
+    if address
+        .bytes()
+        .any(|byte| byte.is_ascii_whitespace() || byte == 0x0b)
+    {
+        address
+            .replace(|c: char| c.is_ascii_whitespace() || c == '\u{b}', "_")
+            .into()
+    } else {
+        address.into()
+    }
+}
+
+/// A user agent as it stands in a record.
+#[cfg(feature = "redis")]
+pub(crate) fn wire_agent(agent: &str) -> &str {
+    cut(agent, super::Seen::MAX_AGENT_BYTES)
 }
 
 fn write_tombstone(tombstone: &Tombstone) -> Vec<u8> {
@@ -326,8 +347,12 @@ mod tests {
     use std::time::Duration;
 
     fn sample(user: Option<&str>, agent: &str) -> Record {
+        Record::new(&new_record(user, agent))
+    }
+
+    fn new_record(user: Option<&str>, agent: &str) -> NewRecord {
         let now = instant(1_800_000_000_000_000);
-        Record::new(&NewRecord {
+        NewRecord {
             handle: Handle::random().unwrap(),
             user: user.map(Into::into),
             created_at: now,
@@ -342,7 +367,7 @@ mod tests {
                 agent: Some(agent.into()),
             },
             values: vec![("cart".into(), b"{}".to_vec())],
-        })
+        }
     }
 
     /// The map with one more part, and with more behind `m` and `s`, as a newer version would write it.
@@ -387,6 +412,23 @@ mod tests {
             });
             assert_eq!(Entry::from_bytes(&entry.to_bytes()), Ok(entry));
         }
+    }
+
+    #[test]
+    fn an_address_with_spaces_is_written_without_them() {
+        let now = instant(1_800_000_000_000_000);
+        let record = Record::new(&NewRecord {
+            seen: Seen {
+                at: now,
+                address: Some("unix socket\t1".into()),
+                agent: None,
+            },
+            ..new_record(Some("alice"), "")
+        });
+        let Ok(Entry::Live(read)) = Entry::from_bytes(&Entry::Live(record).to_bytes()) else {
+            panic!("not read");
+        };
+        assert_eq!(read.address(), Some("unix_socket_1"));
     }
 
     #[test]

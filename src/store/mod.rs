@@ -28,6 +28,8 @@ pub use command::{
 pub(crate) use erased::{ErasedStore, StoreFuture};
 pub use error::StoreError;
 pub use memory::{MemoryStore, MemoryStoreBuilder};
+#[cfg(feature = "redis")]
+pub use redis::{RedisStore, RedisStoreBuilder};
 
 use crate::id::{Bucket, Kind, RecordKey, UserId};
 use crate::record::{Entry, Record};

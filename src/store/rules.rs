@@ -77,7 +77,7 @@ pub fn create(shelf: &mut impl Shelf, now: SystemTime, create: &Create) -> Creat
         return Created::TooLarge;
     }
     let mut ended = Vec::new();
-    if let Some(user) = record.user().map(UserId::from) {
+    if let Some(user) = listed_for(key, record) {
         if is_before_since(shelf, &user, signed_in_at(record).min(*began_at)) {
             return Created::Refused(EndReason::Revoked);
         }
@@ -143,7 +143,7 @@ pub fn replace(shelf: &mut impl Shelf, now: SystemTime, replace: &Replace) -> Re
         Err(NotLive::Moved(_)) => return Replaced::Moved,
         Err(NotLive::Ended(end)) => return Replaced::Ended(end),
     };
-    let user = record.user().map(UserId::from);
+    let user = listed_for(key, &record);
     let began_at = match renewal {
         Renewal::SameSession => None,
         Renewal::Reauthenticated {
@@ -240,16 +240,51 @@ pub fn list(shelf: &impl Shelf, now: SystemTime, bucket: Bucket, user: &UserId) 
         .into_iter()
         .map(|(_, record)| record)
         .collect();
-    records.sort_by_key(|record| {
-        std::cmp::Reverse((record.signed_in_at(), record.created_at(), record.handle()))
-    });
+    sort_newest_first(&mut records);
     records
 }
 
+/// A list's order.
+pub(super) fn sort_newest_first(records: &mut [Record]) {
+    records.sort_by_key(|record| {
+        std::cmp::Reverse((record.signed_in_at(), record.created_at(), record.handle()))
+    });
+}
+
 /// Why a record does not take changes.
-enum NotLive {
+pub(super) enum NotLive {
+    /// It goes on under another digest.
     Moved(Option<Digest>),
+    /// It is over.
     Ended(End),
+}
+
+impl From<Tombstone> for NotLive {
+    fn from(tombstone: Tombstone) -> Self {
+        let Tombstone { end, successor, .. } = tombstone;
+        match end.reason {
+            EndReason::Regenerated => Self::Moved(successor),
+            EndReason::LoggedOut
+            | EndReason::Idle
+            | EndReason::Absolute
+            | EndReason::Limit
+            | EndReason::Revoked
+            | EndReason::StoreLost => Self::Ended(end),
+        }
+    }
+}
+
+/// In whose index a record is: that of its user. Demo sessions are in none, also where they carry a user.
+pub(super) fn listed_for(key: &RecordKey, record: &Record) -> Option<UserId> {
+    match key.kind {
+        Kind::User => record.user().map(UserId::from),
+        Kind::Demo => None,
+    }
+}
+
+/// When its user proved who they are; a session that says nothing of it did so when it was made.
+pub(super) fn signed_in_at(record: &Record) -> SystemTime {
+    record.signed_in_at().unwrap_or_else(|| record.created_at())
 }
 
 /// The record, if it exists, is not over, and is in its user's index.
@@ -257,27 +292,13 @@ fn live(shelf: &impl Shelf, now: SystemTime, key: &RecordKey) -> Result<Record, 
     let lost = || NotLive::Ended(End::new(EndReason::StoreLost, now));
     match load(shelf, now, key) {
         Some(Entry::Live(record)) => {
-            let listed = record
-                .user()
-                .is_none_or(|user| shelf.is_member(&user.into(), &key.digest));
+            let listed =
+                listed_for(key, &record).is_none_or(|user| shelf.is_member(&user, &key.digest));
             if listed { Ok(record) } else { Err(lost()) }
         }
-        Some(Entry::Ended(Tombstone { end, successor, .. })) => Err(match end.reason {
-            EndReason::Regenerated => NotLive::Moved(successor),
-            EndReason::LoggedOut
-            | EndReason::Idle
-            | EndReason::Absolute
-            | EndReason::Limit
-            | EndReason::Revoked
-            | EndReason::StoreLost => NotLive::Ended(end),
-        }),
+        Some(Entry::Ended(tombstone)) => Err(tombstone.into()),
         None => Err(lost()),
     }
-}
-
-/// When its user proved who they are; a session that says nothing of it did so when it was made.
-fn signed_in_at(record: &Record) -> SystemTime {
-    record.signed_in_at().unwrap_or_else(|| record.created_at())
 }
 
 fn is_before_since(shelf: &impl Shelf, user: &UserId, at: SystemTime) -> bool {
@@ -387,8 +408,8 @@ fn end_one(
     let Some(Entry::Live(record)) = load(shelf, now, key) else {
         return None;
     };
-    if let Some(user) = record.user() {
-        shelf.remove_member(&user.into(), &key.digest);
+    if let Some(user) = listed_for(key, &record) {
+        shelf.remove_member(&user, &key.digest);
     }
     bury(shelf, key, &record, end, successor);
     Some(record)

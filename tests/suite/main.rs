@@ -25,6 +25,7 @@ mod showcase_users;
 mod staging;
 mod superseded;
 mod support;
+mod tmp_redis;
 mod updates;
 mod users;
 mod wrappers;

@@ -1,3 +1,342 @@
 //! Sessions in Redis.
+//!
+//! 1. Redis is the only authority: nothing is kept here but connections, the server's clock, and the ends that must
+//!    still reach it.
+//! 2. A read is one `GET`. A change is one script on one slot, that checks everything before its first write, takes the
+//!    time from the server, and refuses to run when it arrives too late.
+//! 3. What is not known to have happened is never told as if it had, nor done twice: see [`pursuit`].
+
+mod ask;
+mod builder;
+mod call;
 mod clock;
+mod count;
+mod failure;
+mod keys;
+mod pursuit;
+mod reply;
 mod script;
+mod servers;
+mod target;
+mod tls;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+pub use builder::RedisStoreBuilder;
+
+use self::clock::StoreClock;
+use self::failure::CallError;
+use self::keys::Keyspace;
+use self::pursuit::Pursuit;
+use self::reply::{Answer, Loading, Unusable};
+use self::servers::{Again, Attempt, Servers};
+use super::{
+    Applied, Apply, Create, Created, EndScope, EndSessions, EndedSessions, Replace, Replaced,
+    SessionStore, StoreError,
+};
+use crate::error::ConfigError;
+use crate::event::{self, Tally};
+use crate::id::{Bucket, Kind, RecordKey, UserId};
+use crate::record::{End, EndReason, Entry, Record};
+
+/// Sessions in Redis: one server, or with their features a cluster or what Sentinel watches (feature `redis`).
+///
+/// Clones share connections. What happens when Redis is away is an error here, for the layer to answer; nothing is
+/// kept in memory.
+///
+/// | operation | sends |
+/// |---|---|
+/// | [`load`](SessionStore::load) | one `GET` |
+/// | [`load_each`](SessionStore::load_each) | as many `GET`s, in one pipeline |
+/// | [`create`](SessionStore::create), [`apply`](SessionStore::apply), [`replace`](SessionStore::replace), [`end`](SessionStore::end), [`list`](SessionStore::list) | one `EVALSHA` |
+/// | [`count`](SessionStore::count) | as many `SCAN`s and `GETRANGE`s as it takes: for administration, never in a request |
+/// | once a second | one `TIME` |
+///
+/// A user has at most 1,000 sessions, or what the layer's limit allows: one more ends the oldest. Every list has a
+/// bound, and a script that ends a user's sessions must not hold up the server.
+///
+/// # Replies that are lost
+/// A creation, or a new id, whose reply does not come is sent once more; it is the same session if both arrive. If
+/// there is still no answer the operation fails, and the end of that session is sent again and again until it is
+/// acknowledged: a session that nobody holds does not stay. Changes of values are sent once.
+#[derive(Clone)]
+pub struct RedisStore(Arc<Inner>);
+
+/// What the clones share.
+struct Inner {
+    keys: Keyspace,
+    servers: Servers,
+    clock: Arc<StoreClock>,
+    pursuit: Pursuit,
+    malformed: Tally,
+    budget: Duration,
+    record_limit: usize,
+}
+
+impl RedisStore {
+    /// The store at this address: `redis://[user:password@]host[:port][/database]`, `rediss://` with TLS
+    /// (feature `tls`).
+    ///
+    /// It is there also while Redis is away, and every operation fails until Redis is back. Reaching it is tried once,
+    /// so that the log says at the start if it cannot be.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if the address cannot be one.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn connect(url: &str) -> Result<Self, ConfigError> {
+        Self::builder(url).connect().await
+    }
+
+    /// A store with other than the default settings.
+    #[must_use]
+    pub fn builder(url: &str) -> RedisStoreBuilder {
+        RedisStoreBuilder::new(url)
+    }
+
+    fn until(&self) -> Instant {
+        Instant::now() + self.0.budget
+    }
+
+    /// The end of what is not there.
+    fn lost(&self) -> End {
+        End::new(EndReason::StoreLost, self.now())
+    }
+
+    fn tell_malformed(&self) {
+        if let Some(count) = self.0.malformed.add(self.now()) {
+            event::malformed_record(count);
+        }
+    }
+
+    /// A change that is the same when it is made twice: sent once more when its reply is lost, and taken back, under
+    /// `made`, when it is not known to have been made, or made in time. `settled`: whether the outcome is that it was
+    /// made, so that an earlier one that arrives later finds it so.
+    async fn make<T>(
+        &self,
+        bucket: Bucket,
+        made: RecordKey,
+        build: impl Fn(&Attempt) -> redis::Cmd + Send + Sync,
+        read: impl FnOnce(&Answer) -> Result<T, Unusable>,
+        settled: impl FnOnce(&T) -> bool,
+    ) -> Result<T, StoreError> {
+        self.0.pursuit.has_room()?;
+        match self
+            .0
+            .servers
+            .send(bucket, self.until(), Again::Once, build)
+            .await
+        {
+            Ok(reply) => {
+                let outcome = Answer::new(reply.value).and_then(|answer| read(&answer));
+                if let Some(not_after) = reply.lost
+                    && !outcome.as_ref().is_ok_and(settled)
+                {
+                    pursuit::pursue(&self.0, made, not_after);
+                }
+                outcome.map_err(Into::into)
+            }
+            Err(error) => {
+                if let CallError::Lost { not_after, .. } = &error {
+                    pursuit::pursue(&self.0, made, *not_after);
+                }
+                Err(error.into())
+            }
+        }
+    }
+}
+
+impl fmt::Debug for RedisStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisStore")
+            .field("keys", &self.0.keys)
+            .field("budget", &self.0.budget)
+            .field("record_limit", &self.0.record_limit)
+            .finish_non_exhaustive()
+    }
+}
+
+impl SessionStore for RedisStore {
+    fn now(&self) -> SystemTime {
+        self.0.clock.now()
+    }
+
+    fn bucket(&self, user: &UserId) -> Bucket {
+        self.0.keys.bucket(user)
+    }
+
+    async fn create(&self, create: Create) -> Result<Created, StoreError> {
+        let bytes = Entry::Live(create.record.clone()).to_bytes();
+        if bytes.len() > self.0.record_limit {
+            return Ok(Created::TooLarge);
+        }
+        let keys = &self.0.keys;
+        self.make(
+            create.key.bucket,
+            create.key,
+            |attempt| ask::create(keys, &create, &bytes, attempt),
+            |answer| reply::created(answer, &create),
+            |created| matches!(created, Created::Created(_)),
+        )
+        .await
+    }
+
+    async fn load(&self, key: RecordKey) -> Result<Option<Entry>, StoreError> {
+        let sent = self
+            .0
+            .servers
+            .send(key.bucket, self.until(), Again::Once, |_| {
+                get(&self.0.keys, &key)
+            });
+        let value = match sent.await {
+            Ok(reply) => Ok(reply.value),
+            Err(CallError::Refused(error)) => Err(error),
+            Err(error) => return Err(error.into()),
+        };
+        self.entry(reply::loaded(value))
+    }
+
+    async fn load_each(&self, keys: &[RecordKey]) -> Result<Vec<Option<Entry>>, StoreError> {
+        let commands = keys
+            .iter()
+            .map(|key| (key.bucket, get(&self.0.keys, key)))
+            .collect();
+        let values = self.0.servers.send_each(self.until(), commands).await?;
+        values
+            .into_iter()
+            .map(|value| self.entry(reply::loaded(value)))
+            .collect()
+    }
+
+    async fn apply(&self, apply: Apply) -> Result<Applied, StoreError> {
+        let (keys, limit) = (&self.0.keys, self.0.record_limit);
+        let reply = self
+            .0
+            .servers
+            .send(apply.key.bucket, self.until(), Again::Never, |attempt| {
+                ask::apply(keys, limit, &apply, attempt)
+            })
+            .await?;
+        match Answer::new(reply.value).and_then(|answer| reply::applied(&answer, self.lost())) {
+            Err(Unusable::Malformed) => {
+                self.tell_malformed();
+                Ok(Applied::Ended(self.lost()))
+            }
+            applied => applied.map_err(Into::into),
+        }
+    }
+
+    async fn replace(&self, replace: Replace) -> Result<Replaced, StoreError> {
+        let (keys, limit) = (&self.0.keys, self.0.record_limit);
+        let lost = self.lost();
+        let read = |answer: &Answer| match reply::replaced(answer, lost.clone()) {
+            Err(Unusable::Malformed) => {
+                self.tell_malformed();
+                Ok(Replaced::Ended(lost))
+            }
+            replaced => replaced,
+        };
+        self.make(
+            replace.key.bucket,
+            replace.key.sibling(replace.successor),
+            |attempt| ask::replace(keys, limit, &replace, attempt),
+            read,
+            |replaced| matches!(replaced, Replaced::Replaced { .. }),
+        )
+        .await
+    }
+
+    async fn end(&self, end: EndSessions) -> Result<EndedSessions, StoreError> {
+        let keys = &self.0.keys;
+        let (user, key) = match &end.scope {
+            EndScope::One(key, _) => (None, Some(*key)),
+            EndScope::Handle(user, _) | EndScope::Others(user, _) | EndScope::All(user) => {
+                (Some(user), None)
+            }
+        };
+        if let Some(key) = key {
+            let build = |attempt: &Attempt| ask::end_one(keys, &key, &end, attempt);
+            let sent = self
+                .0
+                .servers
+                .send(key.bucket, self.until(), Again::Once, build);
+            let answer = Answer::new(sent.await?.value)?;
+            if answer.is_malformed() {
+                self.tell_malformed();
+            }
+            return Ok(reply::ended_one(&answer)?.0);
+        }
+        let Some(user) = user else {
+            return Ok(EndedSessions::default());
+        };
+        let build = |attempt: &Attempt| ask::end_user(keys, user, &end, attempt);
+        let bucket = keys.bucket(user);
+        let sent = self
+            .0
+            .servers
+            .send(bucket, self.until(), Again::Once, build);
+        let (ended, since) = reply::ended_of_user(&Answer::new(sent.await?.value)?, user)?;
+        if let Some(since) = since {
+            // Whoever begins from here on began after the end.
+            self.0.clock.not_before(since);
+        }
+        Ok(ended)
+    }
+
+    async fn list(&self, user: UserId) -> Result<Vec<Record>, StoreError> {
+        let keys = &self.0.keys;
+        let reply = self
+            .0
+            .servers
+            .send(keys.bucket(&user), self.until(), Again::Once, |attempt| {
+                ask::list(keys, &user, attempt)
+            })
+            .await?;
+        let (mut records, malformed) = reply::listed(reply.value)?;
+        for _ in 0..malformed {
+            self.tell_malformed();
+        }
+        super::rules::sort_newest_first(&mut records);
+        Ok(records)
+    }
+
+    async fn count(&self, kind: Kind) -> Result<u64, StoreError> {
+        count::count(&self.0, kind).await
+    }
+}
+
+impl RedisStore {
+    /// What was loaded, as it is now by the server's clock.
+    fn entry(&self, loaded: Result<Option<Entry>, Loading>) -> Result<Option<Entry>, StoreError> {
+        match loaded {
+            Ok(entry) => Ok(entry.map(|entry| entry.at(self.now()))),
+            Err(Loading::Malformed) => {
+                self.tell_malformed();
+                Ok(None)
+            }
+            Err(Loading::Failed(error)) => Err(CallError::Refused(error).into()),
+        }
+    }
+}
+
+fn get(keys: &Keyspace, key: &RecordKey) -> redis::Cmd {
+    let mut command = redis::cmd("GET");
+    command.arg(keys.record(key));
+    command
+}
+
+impl From<Unusable> for StoreError {
+    fn from(unusable: Unusable) -> Self {
+        Self::new(match unusable {
+            Unusable::Late => {
+                "a command reached Redis more than five seconds after it was sent, or the clock of Redis was moved; \
+                 nothing was changed"
+            }
+            Unusable::Malformed => "what stands in Redis where a session should is no record",
+            Unusable::Unknown => "Redis gave an answer that none of this version's scripts gives",
+        })
+    }
+}

@@ -1,34 +1,50 @@
 //! The scripts, and how one is sent.
+//!
+//! Each is a file with a contract in its first lines, behind the part that all of them begin with.
 
 use std::sync::LazyLock;
 
 use redis::Cmd;
 
+const LIB: &str = include_str!("scripts/lib.lua");
+const ROOM: &str = include_str!("scripts/room.lua");
+
+pub(super) static CREATE: LazyLock<Script> =
+    LazyLock::new(|| Script::new(&[LIB, ROOM, include_str!("scripts/create.lua")]));
+pub(super) static APPLY: LazyLock<Script> =
+    LazyLock::new(|| Script::new(&[LIB, include_str!("scripts/apply.lua")]));
+pub(super) static REPLACE: LazyLock<Script> =
+    LazyLock::new(|| Script::new(&[LIB, ROOM, include_str!("scripts/replace.lua")]));
+pub(super) static END_ONE: LazyLock<Script> =
+    LazyLock::new(|| Script::new(&[LIB, include_str!("scripts/end_one.lua")]));
+pub(super) static END_USER: LazyLock<Script> =
+    LazyLock::new(|| Script::new(&[LIB, include_str!("scripts/end_user.lua")]));
+pub(super) static LIST: LazyLock<Script> =
+    LazyLock::new(|| Script::new(&[LIB, include_str!("scripts/list.lua")]));
+
 /// A script: one change of one slot, all of it or nothing.
+#[derive(Debug)]
 pub(super) struct Script {
-    body: String,
+    text: String,
     hash: String,
 }
 
 impl Script {
     fn new(parts: &[&str]) -> Self {
-        let body = parts.concat();
-        let hash = redis::Script::new(&body).get_hash().to_owned();
-        Self { body, hash }
+        let text = parts.concat();
+        let hash = redis::Script::new(&text).get_hash().to_owned();
+        Self { text, hash }
     }
 
-    /// The command that runs it: by its hash, or with its text, which the server keeps.
+    /// The beginning of the command that runs it: by its hash, or with its text, which the server then keeps.
+    /// The keys come next, and then the arguments.
     pub(super) fn command(&self, with_text: bool, keys: usize) -> Cmd {
-        let mut command = if with_text {
-            let mut eval = redis::cmd("EVAL");
-            eval.arg(&self.body);
-            eval
-        } else {
-            let mut evalsha = redis::cmd("EVALSHA");
-            evalsha.arg(&self.hash);
-            evalsha
+        let (name, script) = match with_text {
+            true => ("EVAL", &self.text),
+            false => ("EVALSHA", &self.hash),
         };
-        command.arg(keys);
+        let mut command = redis::cmd(name);
+        command.arg(script).arg(keys);
         command
     }
 }

@@ -1,0 +1,239 @@
+//! What a store is asked, as the arguments of a script.
+
+use std::borrow::Cow;
+
+use redis::Cmd;
+
+use super::keys::Keyspace;
+use super::script::{APPLY, CREATE, END_ONE, END_USER, LIST, REPLACE};
+use super::servers::Attempt;
+use crate::clock::micros;
+use crate::id::{Kind, RecordKey, UserId};
+use crate::record::{Changes, EndReason, Entry, Guard, Op, Seen, wire_address, wire_agent};
+use crate::store::rules::{listed_for, signed_in_at};
+use crate::store::{Apply, AtLimit, Create, EndScope, EndSessions, Limit, Renewal, Replace};
+
+/// What a user may have who has no limit: every list has a bound, and a script that ends all of a user's sessions must
+/// not hold up the server for long.
+pub(super) const MOST_SESSIONS: u32 = 1_000;
+
+/// How long an index outlives the absolute end of its sessions: as long as their records.
+const INDEX_KEPT: u64 = 2 * 3600 * 1_000_000;
+
+/// `record`: the one of `create`, as it will be stored.
+pub(super) fn create(keys: &Keyspace, create: &Create, record: &[u8], attempt: &Attempt) -> Cmd {
+    let user = listed_for(&create.key, &create.record);
+    let mut command = CREATE.command(attempt.with_text, if user.is_some() { 3 } else { 1 });
+    command.arg(keys.record(&create.key));
+    if let Some(user) = &user {
+        command.arg(keys.index(user)).arg(keys.since(user));
+    }
+    command
+        .arg(attempt.not_after)
+        .arg(record)
+        .arg(millis(micros(create.record.kept_until())));
+    if user.is_some() {
+        let (limit, refuses) = limit(create.limit);
+        command
+            .arg(micros(create.record.ends_at()))
+            .arg(micros(signed_in_at(&create.record).min(create.began_at)))
+            .arg(millis(micros(create.record.absolute_end()) + INDEX_KEPT))
+            .arg(limit)
+            .arg(refuses);
+    }
+    command
+}
+
+pub(super) fn apply(keys: &Keyspace, limit: usize, apply: &Apply, attempt: &Attempt) -> Cmd {
+    let mut command = APPLY.command(attempt.with_text, 1);
+    command
+        .arg(keys.record(&apply.key))
+        .arg(attempt.not_after)
+        .arg(keys.indexes(apply.key.kind, apply.key.bucket))
+        .arg(limit);
+    push_seen(&mut command, apply.seen.as_ref());
+    push_changes(&mut command, &apply.changes);
+    command
+}
+
+pub(super) fn replace(
+    keys: &Keyspace,
+    limit_bytes: usize,
+    replace: &Replace,
+    attempt: &Attempt,
+) -> Cmd {
+    let Replace {
+        key,
+        successor,
+        renewal,
+        seen,
+    } = replace;
+    let mut command = REPLACE.command(attempt.with_text, 2);
+    command
+        .arg(keys.record(key))
+        .arg(keys.record(&key.sibling(*successor)))
+        .arg(attempt.not_after)
+        .arg(keys.indexes(key.kind, key.bucket))
+        .arg(keys.sinces(key.bucket))
+        .arg(match renewal {
+            Renewal::SameSession => "same",
+            Renewal::Reauthenticated { .. } => "renew",
+            Renewal::SignIn(_) => "sign_in",
+        });
+    push_seen(&mut command, Some(seen));
+    match renewal {
+        Renewal::SameSession => {}
+        Renewal::Reauthenticated {
+            signed_in_at,
+            absolute_end,
+            began_at,
+        } => {
+            command
+                .arg(micros(*signed_in_at.min(began_at)))
+                .arg(micros(*signed_in_at))
+                .arg(micros(*absolute_end));
+        }
+        Renewal::SignIn(sign_in) => {
+            let (limit, _) = limit(sign_in.limit);
+            command
+                .arg(micros(signed_in_at(&sign_in.record).min(sign_in.began_at)))
+                .arg("")
+                .arg("")
+                .arg(Entry::Live(sign_in.record.clone()).to_bytes())
+                .arg(limit_bytes)
+                .arg(limit);
+            for name in &sign_in.keep {
+                command.arg(&**name);
+            }
+        }
+    }
+    command
+}
+
+/// One session, by its key.
+pub(super) fn end_one(
+    keys: &Keyspace,
+    key: &RecordKey,
+    end: &EndSessions,
+    attempt: &Attempt,
+) -> Cmd {
+    let successor = match &end.scope {
+        EndScope::One(_, Some(successor)) => successor.to_text(),
+        EndScope::One(_, None) | EndScope::Handle(..) | EndScope::Others(..) | EndScope::All(_) => {
+            "-".to_owned()
+        }
+    };
+    let mut command = END_ONE.command(attempt.with_text, 1);
+    command
+        .arg(keys.record(key))
+        .arg(attempt.not_after)
+        .arg(keys.indexes(key.kind, key.bucket))
+        .arg(end.reason.as_str())
+        .arg(successor)
+        .arg(end.note.as_deref().unwrap_or(""));
+    command
+}
+
+/// Some of a user's sessions, or all.
+pub(super) fn end_user(
+    keys: &Keyspace,
+    user: &UserId,
+    end: &EndSessions,
+    attempt: &Attempt,
+) -> Cmd {
+    let (scope, handle) = match &end.scope {
+        EndScope::Handle(_, handle) => ("handle", handle.to_string()),
+        EndScope::Others(_, handle) => ("others", handle.to_string()),
+        EndScope::All(_) | EndScope::One(..) => ("all", String::new()),
+    };
+    let mut command = END_USER.command(attempt.with_text, 2);
+    command
+        .arg(keys.index(user))
+        .arg(keys.since(user))
+        .arg(attempt.not_after)
+        .arg(keys.records(Kind::User, keys.bucket(user)))
+        .arg(scope)
+        .arg(handle)
+        .arg(end.reason.as_str())
+        .arg(end.note.as_deref().unwrap_or(""));
+    command
+}
+
+pub(super) fn list(keys: &Keyspace, user: &UserId, attempt: &Attempt) -> Cmd {
+    let mut command = LIST.command(attempt.with_text, 1);
+    command
+        .arg(keys.index(user))
+        .arg(keys.records(Kind::User, keys.bucket(user)));
+    command
+}
+
+/// The end of a session that may have been made, or may be yet: nobody has its cookie.
+pub(super) fn take_back(keys: &Keyspace, key: &RecordKey, attempt: &Attempt) -> Cmd {
+    let end = EndSessions {
+        scope: EndScope::One(*key, None),
+        reason: EndReason::LoggedOut,
+        note: None,
+    };
+    end_one(keys, key, &end, attempt)
+}
+
+fn limit(limit: Option<Limit>) -> (u32, &'static str) {
+    match limit {
+        None => (MOST_SESSIONS, ""),
+        Some(Limit { sessions, at_limit }) => (
+            sessions.get(),
+            match at_limit {
+                AtLimit::EndOldest => "",
+                AtLimit::Refuse => "1",
+            },
+        ),
+    }
+}
+
+fn push_seen(command: &mut Cmd, seen: Option<&Seen>) {
+    match seen {
+        None => {
+            command.arg("").arg("").arg("");
+        }
+        Some(seen) => {
+            let address = seen
+                .address
+                .as_deref()
+                .map_or(Cow::Borrowed(""), wire_address);
+            let agent = seen.agent.as_deref().map_or("", wire_agent);
+            command.arg(micros(seen.at)).arg(&*address).arg(agent);
+        }
+    }
+}
+
+fn push_changes(command: &mut Cmd, changes: &Changes) {
+    match &changes.clear {
+        None => {
+            command.arg("").arg(0);
+        }
+        Some(clear) => {
+            command.arg("1").arg(clear.keep.len());
+            for name in &clear.keep {
+                command.arg(&**name);
+            }
+        }
+    }
+    for change in &changes.each {
+        command.arg(&*change.name);
+        match &change.guard {
+            Guard::Any => command.arg("*").arg(""),
+            Guard::Unchanged(None) => command.arg("-").arg(""),
+            Guard::Unchanged(Some(read)) => command.arg("=").arg(&**read),
+        };
+        match &change.op {
+            Op::Set(json) => command.arg("set").arg(&**json),
+            Op::Remove => command.arg("remove").arg(""),
+            Op::Add(by) => command.arg("add").arg(by),
+        };
+    }
+}
+
+/// Milliseconds for an expiry: never before the instant.
+const fn millis(micros: u64) -> u64 {
+    micros / 1000 + 1
+}

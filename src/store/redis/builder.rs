@@ -1,0 +1,322 @@
+//! Settings of a store, checked when it is built.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
+
+use super::clock::StoreClock;
+use super::keys::Keyspace;
+use super::pursuit::Pursuit;
+use super::servers::Servers;
+use super::target::{Reach, Target};
+use super::{Inner, RedisStore};
+use crate::error::ConfigError;
+use crate::event::Tally;
+
+const COMMAND: Duration = Duration::from_millis(150);
+const OPERATION: Duration = Duration::from_millis(250);
+const CONNECTIONS: u32 = 2;
+const MOST_CONNECTIONS: u32 = 4;
+const RECORD_LIMIT: usize = 64 * 1024;
+/// What a record may have at most, whatever is asked for: a script holds a few copies of it at a time.
+const LARGEST_RECORD: usize = 16 * 1024 * 1024;
+
+/// Settings for a [`RedisStore`]; [`connect`](Self::connect) checks them.
+#[must_use = "a builder does nothing until `connect` is called"]
+pub struct RedisStoreBuilder {
+    place: Place,
+    urls: Vec<String>,
+    namespace: String,
+    connections: u32,
+    command: Duration,
+    operation: Duration,
+    record_limit: usize,
+    #[cfg(feature = "tls")]
+    tls: super::tls::Certificates,
+    #[cfg(feature = "sentinel")]
+    login: super::sentinel::Login,
+}
+
+/// What the addresses are of.
+enum Place {
+    Server,
+    #[cfg(feature = "cluster")]
+    Cluster,
+    #[cfg(feature = "sentinel")]
+    Sentinel(String),
+}
+
+impl RedisStoreBuilder {
+    pub(super) fn new(url: &str) -> Self {
+        Self::of(Place::Server, vec![url.to_owned()])
+    }
+
+    /// A cluster, found by these nodes of it.
+    #[cfg(feature = "cluster")]
+    pub(super) fn cluster(urls: Vec<String>) -> Self {
+        Self::of(Place::Cluster, urls)
+    }
+
+    /// The master of that name, as these sentinels say.
+    #[cfg(feature = "sentinel")]
+    pub(super) fn sentinel(urls: Vec<String>, master: String) -> Self {
+        Self::of(Place::Sentinel(master), urls)
+    }
+
+    fn of(place: Place, urls: Vec<String>) -> Self {
+        Self {
+            place,
+            urls,
+            namespace: String::new(),
+            connections: CONNECTIONS,
+            command: COMMAND,
+            operation: OPERATION,
+            record_limit: RECORD_LIMIT,
+            #[cfg(feature = "tls")]
+            tls: super::tls::Certificates::default(),
+            #[cfg(feature = "sentinel")]
+            login: super::sentinel::Login::default(),
+        }
+    }
+
+    /// What every key begins with, before a colon: services that share one Redis have one each, and never see each
+    /// other's sessions. 1 to 32 of `a-z`, `0-9`, `-` and `_`, and not `demo`.
+    ///
+    /// Default: none.
+    pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
+        self.namespace = namespace.into();
+        self
+    }
+
+    /// How many connections to each server at most, 1 to 4. All requests share them, each for the length of a
+    /// command's writing: more of them help only where one processor cannot keep up with reading the answers.
+    ///
+    /// Default: 2.
+    pub const fn connections(mut self, connections: u32) -> Self {
+        self.connections = connections;
+        self
+    }
+
+    /// How long a connection, and then the answer to one command, may take. What is not answered by then counts as
+    /// lost, and its connection as broken.
+    ///
+    /// Default: 150 ms, a hundred times what a Redis in the same building takes.
+    pub const fn command_timeout(mut self, timeout: Duration) -> Self {
+        self.command = timeout;
+        self
+    }
+
+    /// How long one operation of the store may take with all its attempts: another connection, another node of a
+    /// cluster, a reply that was lost.
+    ///
+    /// Default: 250 ms.
+    pub const fn operation_timeout(mut self, timeout: Duration) -> Self {
+        self.operation = timeout;
+        self
+    }
+
+    /// The most bytes that a session may have in Redis.
+    ///
+    /// Default: 64 KiB. At most 16 MiB.
+    pub const fn record_limit(mut self, bytes: usize) -> Self {
+        self.record_limit = bytes;
+        self
+    }
+
+    /// The authorities that vouch for the server, in PEM, in place of the system's. For `rediss://`.
+    #[cfg(feature = "tls")]
+    pub fn root_certificate(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.tls.root = Some(pem.into());
+        self
+    }
+
+    /// What to show a server that asks who is there: a certificate with its chain, and its key, in PEM. For `rediss://`.
+    #[cfg(feature = "tls")]
+    pub fn client_certificate(
+        mut self,
+        certificate: impl Into<Vec<u8>>,
+        key: impl Into<Vec<u8>>,
+    ) -> Self {
+        self.tls.client = Some((certificate.into(), key.into()));
+        self
+    }
+
+    /// How to log in to the servers that sentinels name; what stands in the sentinels' addresses is for the sentinels.
+    ///
+    /// Default: no user, no password.
+    #[cfg(feature = "sentinel")]
+    pub fn server_login(mut self, user: Option<&str>, password: &str) -> Self {
+        self.login.user = user.map(str::to_owned);
+        self.login.password = Some(password.to_owned());
+        self
+    }
+
+    /// Checks the settings and makes the store.
+    ///
+    /// It is there also while Redis is away. Reaching it is tried once, within the operation's timeout, so that the log
+    /// says at the start if it cannot be.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with a sentence that says what to change.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn connect(self) -> Result<RedisStore, ConfigError> {
+        let store = self.build()?;
+        if let Err(error) = store.reach().await {
+            tracing::warn!(target: "sessile", %error, "the store starts without Redis");
+        }
+        Ok(store)
+    }
+
+    fn build(self) -> Result<RedisStore, ConfigError> {
+        let keys = Keyspace::new(&self.namespace)?;
+        if self.connections == 0 || self.connections > MOST_CONNECTIONS {
+            return Err(ConfigError::new(format!(
+                "{} connections to Redis: choose 1 to {MOST_CONNECTIONS}, for requests share them",
+                self.connections
+            )));
+        }
+        for (what, timeout) in [("command", self.command), ("operation", self.operation)] {
+            if timeout < Duration::from_millis(1) || timeout > Duration::from_secs(60) {
+                return Err(ConfigError::new(format!(
+                    "the {what} timeout is {timeout:?}: choose one from a millisecond to a minute"
+                )));
+            }
+        }
+        if self.command > self.operation {
+            return Err(ConfigError::new(format!(
+                "the command timeout {:?} is longer than that of the whole operation, {:?}: choose a shorter one",
+                self.command, self.operation
+            )));
+        }
+        if !(1024..=LARGEST_RECORD).contains(&self.record_limit) {
+            return Err(ConfigError::new(format!(
+                "a record limit of {} bytes: choose one from 1 KiB to 16 MiB",
+                self.record_limit
+            )));
+        }
+        if self.urls.is_empty() {
+            return Err(ConfigError::new(
+                "no address of Redis was given: give at least one",
+            ));
+        }
+        let infos = self
+            .urls
+            .iter()
+            .map(|url| self.parse(url))
+            .collect::<Result<Vec<_>, _>>()?;
+        let clock = Arc::new(StoreClock::new());
+        let reach = Reach {
+            target: self.target(infos)?,
+            connections: self.connections,
+            checkout: self.command,
+            command: self.command,
+            connect: self.command,
+        };
+        Ok(RedisStore(Arc::new(Inner {
+            keys,
+            servers: Servers::new(reach, Arc::clone(&clock)),
+            clock,
+            pursuit: Pursuit::default(),
+            malformed: Tally::default(),
+            budget: self.operation,
+            record_limit: self.record_limit,
+        })))
+    }
+
+    /// The address, without a word of it in an error: there may be a password in it.
+    fn parse(&self, url: &str) -> Result<ConnectionInfo, ConfigError> {
+        if cfg!(not(feature = "tls")) && url.starts_with("rediss:") {
+            return Err(ConfigError::new(
+                "an address of Redis asks for TLS: switch on the feature \"tls\", or write redis://",
+            ));
+        }
+        let info = url.into_connection_info().map_err(|_| {
+            ConfigError::new(
+                "an address of Redis cannot be read: write it as redis://user:password@host:port/database, with what \
+                 is special in the password percent-encoded",
+            )
+        })?;
+        if let ConnectionAddr::TcpTls { insecure: true, .. } = info.addr() {
+            return Err(ConfigError::new(
+                "an address of Redis says #insecure, which would accept anybody's certificate: take that away, and \
+                 give the authority's certificate with `root_certificate`",
+            ));
+        }
+        // An instance's name there is worth less than another command at every connection, and another right.
+        let login = info.redis_settings().clone().set_skip_set_lib_name();
+        let info = info.set_redis_settings(login);
+        #[cfg(feature = "tls")]
+        let info = self.tls.put_into(info)?;
+        Ok(info)
+    }
+
+    fn target(&self, mut infos: Vec<ConnectionInfo>) -> Result<Target, ConfigError> {
+        match &self.place {
+            Place::Server => Ok(Target::Server(infos.swap_remove(0))),
+            #[cfg(feature = "cluster")]
+            Place::Cluster => {
+                if infos.iter().any(|info| info.redis_settings().db() != 0) {
+                    return Err(ConfigError::new(
+                        "an address of the cluster names a database: a cluster has but one, leave it out",
+                    ));
+                }
+                Ok(Target::Cluster(infos))
+            }
+            #[cfg(feature = "sentinel")]
+            Place::Sentinel(master) => Ok(Target::Sentinel {
+                sentinels: infos,
+                master: master.clone(),
+                login: self.login.clone(),
+            }),
+        }
+    }
+}
+
+impl fmt::Debug for RedisStoreBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Without the addresses: there may be passwords in them.
+        f.debug_struct("RedisStoreBuilder")
+            .field("namespace", &self.namespace)
+            .field("connections", &self.connections)
+            .field("command_timeout", &self.command)
+            .field("operation_timeout", &self.operation)
+            .field("record_limit", &self.record_limit)
+            .finish_non_exhaustive()
+    }
+}
+
+impl RedisStore {
+    /// A Redis Cluster, found by any of these nodes of it (feature `cluster`): see [`connect`](Self::connect) for what
+    /// an address looks like. User, password and TLS of the first are those of all nodes.
+    ///
+    /// All of one user is in one slot, so that every operation is as atomic as on one server. While the slot of a user
+    /// is moved to another node, signing in may wait for it, and fail when that takes longer than an operation may.
+    #[cfg(feature = "cluster")]
+    pub fn cluster<U: Into<String>>(urls: impl IntoIterator<Item = U>) -> RedisStoreBuilder {
+        RedisStoreBuilder::cluster(urls.into_iter().map(Into::into).collect())
+    }
+
+    /// The server that is the master of that name, as any of these sentinels says (feature `sentinel`).
+    ///
+    /// After a failover the next operations go to the new master. It may lack the last writes of the old one: Redis
+    /// replicates after it has answered.
+    #[cfg(feature = "sentinel")]
+    pub fn sentinel<U: Into<String>>(
+        urls: impl IntoIterator<Item = U>,
+        master: impl Into<String>,
+    ) -> RedisStoreBuilder {
+        RedisStoreBuilder::sentinel(urls.into_iter().map(Into::into).collect(), master.into())
+    }
+
+    async fn reach(&self) -> Result<(), super::StoreError> {
+        let until = Instant::now() + self.0.budget;
+        for primary in self.0.servers.primaries().await? {
+            primary.send(until, &redis::cmd("TIME")).await?;
+        }
+        Ok(())
+    }
+}

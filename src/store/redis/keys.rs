@@ -1,0 +1,186 @@
+//! The names of keys.
+//!
+//! All of one bucket carry its tag in braces, so that they are in one slot of a cluster. A digest and a user come last:
+//! what a user is called can name no other key.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use crate::error::ConfigError;
+use crate::id::{Bucket, Digest, Kind, RecordKey, UserId};
+
+/// How long a digest is in a key.
+const DIGEST_CHARS: usize = 43;
+/// No namespace, kind and bucket together are longer: `namespace:demo:session:{0123}:`.
+const LONGEST_PREFIX: usize = 33 + 13 + 7;
+
+/// Where a store's keys are: services that share one Redis have one each.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Keyspace {
+    namespace: String,
+    /// The namespace with its colon, or nothing.
+    prefix: String,
+}
+
+impl Keyspace {
+    /// `""`: no namespace.
+    pub(super) fn new(namespace: &str) -> Result<Self, ConfigError> {
+        let is_fit = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'_' || c == b'-';
+        if namespace.len() > 32 || !namespace.bytes().all(is_fit) {
+            return Err(ConfigError::new(format!(
+                "the namespace {namespace:?} is not 1 to 32 of the characters a-z, 0-9, - and _: choose another"
+            )));
+        }
+        if namespace == "demo" {
+            return Err(ConfigError::new(
+                "the namespace \"demo\" would have the keys of demo sessions: choose another",
+            ));
+        }
+        Ok(Self {
+            namespace: namespace.to_owned(),
+            prefix: match namespace {
+                "" => String::new(),
+                _ => format!("{namespace}:"),
+            },
+        })
+    }
+
+    pub(super) fn bucket(&self, user: &UserId) -> Bucket {
+        Bucket::of(&self.namespace, user)
+    }
+
+    /// What the keys of a bucket's records begin with.
+    pub(super) fn records(&self, kind: Kind, bucket: Bucket) -> String {
+        let mut key = String::with_capacity(LONGEST_PREFIX + DIGEST_CHARS);
+        key.push_str(&self.prefix);
+        key.push_str(family(kind));
+        push_tag(&mut key, bucket);
+        key
+    }
+
+    pub(super) fn record(&self, key: &RecordKey) -> String {
+        let mut text = self.records(key.kind, key.bucket);
+        push_digest(&mut text, &key.digest);
+        text
+    }
+
+    /// What every record's key of a kind looks like, for a count.
+    pub(super) fn pattern(&self, kind: Kind) -> String {
+        format!("{}{}{{????}}:*", self.prefix, family(kind))
+    }
+
+    /// What the keys of a bucket's indexes begin with: of the users' sessions alone.
+    pub(super) fn indexes(&self, kind: Kind, bucket: Bucket) -> String {
+        match kind {
+            Kind::User => self.prefixed("user_sessions:", bucket, ""),
+            Kind::Demo => String::new(),
+        }
+    }
+
+    pub(super) fn index(&self, user: &UserId) -> String {
+        self.prefixed("user_sessions:", self.bucket(user), user.as_str())
+    }
+
+    /// What the keys of a bucket's `since`s begin with.
+    pub(super) fn sinces(&self, bucket: Bucket) -> String {
+        self.prefixed("user_since:", bucket, "")
+    }
+
+    pub(super) fn since(&self, user: &UserId) -> String {
+        self.prefixed("user_since:", self.bucket(user), user.as_str())
+    }
+
+    fn prefixed(&self, family: &str, bucket: Bucket, rest: &str) -> String {
+        let mut key =
+            String::with_capacity(self.prefix.len() + family.len() + "{0123}:".len() + rest.len());
+        key.push_str(&self.prefix);
+        key.push_str(family);
+        push_tag(&mut key, bucket);
+        key.push_str(rest);
+        key
+    }
+}
+
+const fn family(kind: Kind) -> &'static str {
+    match kind {
+        Kind::User => "session:",
+        Kind::Demo => "demo:session:",
+    }
+}
+
+fn push_tag(key: &mut String, bucket: Bucket) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    key.push('{');
+    for shift in [12, 8, 4, 0] {
+        key.push(char::from(DIGITS[usize::from(bucket.get() >> shift & 15)]));
+    }
+    key.push_str("}:");
+}
+
+fn push_digest(key: &mut String, digest: &Digest) {
+    URL_SAFE_NO_PAD.encode_string(digest.as_bytes(), key);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(kind: Kind) -> RecordKey {
+        RecordKey {
+            kind,
+            bucket: Bucket::from(0x0a3f),
+            digest: Digest::from_bytes([0xff; 32]),
+        }
+    }
+
+    #[test]
+    fn keys_are_as_the_documentation_says() {
+        let digest = "_".repeat(42) + "8";
+        let plain = Keyspace::new("").unwrap();
+        assert_eq!(
+            plain.record(&key(Kind::User)),
+            format!("session:{{0a3f}}:{digest}")
+        );
+        assert_eq!(
+            plain.record(&key(Kind::Demo)),
+            format!("demo:session:{{0a3f}}:{digest}")
+        );
+        let shop = Keyspace::new("shop").unwrap();
+        assert_eq!(
+            shop.record(&key(Kind::User)),
+            format!("shop:session:{{0a3f}}:{digest}")
+        );
+        let alice = UserId::from("alice");
+        let tag = shop.bucket(&alice);
+        assert_eq!(
+            shop.index(&alice),
+            format!("shop:user_sessions:{{{tag}}}:alice")
+        );
+        assert_eq!(
+            shop.since(&alice),
+            format!("shop:user_since:{{{tag}}}:alice")
+        );
+        assert_eq!(shop.indexes(Kind::User, tag) + "alice", shop.index(&alice));
+        assert_eq!(shop.sinces(tag) + "alice", shop.since(&alice));
+        assert_ne!(shop.bucket(&alice), plain.bucket(&alice));
+    }
+
+    #[test]
+    fn no_prefix_is_longer_than_is_kept_room_for() {
+        let longest = Keyspace::new(&"n".repeat(32)).unwrap();
+        assert_eq!(
+            longest.records(Kind::Demo, Bucket::from(0)).len(),
+            LONGEST_PREFIX
+        );
+    }
+
+    #[test]
+    fn a_namespace_that_would_be_mixed_up_is_refused() {
+        for bad in ["demo", "Shop", "a:b", "a b", "{x}", "*", &"n".repeat(33)] {
+            assert!(Keyspace::new(bad).is_err(), "{bad}");
+        }
+        for good in ["", "shop", "shop-2_b", "demo2"] {
+            assert!(Keyspace::new(good).is_ok(), "{good}");
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Ends that must reach the server: of sessions that may have been made, and whose cookie nobody has.
+//!
+//! A creation whose reply is lost may have happened, or may happen yet: the server runs a command until its not-after
+//! instant. So its end is sent at once, and again until it was acknowledged after that instant.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use super::reply::{self, Answer};
+use super::servers::Again;
+use super::{Inner, StoreError, ask};
+use crate::event;
+use crate::id::RecordKey;
+use crate::record::EndReason;
+
+/// So many are pursued at most; with more, nothing is made any more of which the outcome might be unknown.
+const MOST: usize = 65_536;
+/// How soon a round follows another, first and at most.
+const PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// The sessions that are to be ended.
+#[derive(Debug, Default)]
+pub(super) struct Pursuit(Mutex<Pursued>);
+
+#[derive(Debug, Default)]
+struct Pursued {
+    /// Each with the last instant, by the server's clock, at which it may still be made.
+    sessions: HashMap<RecordKey, u64>,
+    /// Whether a task is after them.
+    running: bool,
+}
+
+impl Pursuit {
+    fn lock(&self) -> MutexGuard<'_, Pursued> {
+        // Nothing panics under it; each statement leaves it whole.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Fails when there are too many already.
+    pub(super) fn has_room(&self) -> Result<(), StoreError> {
+        if self.lock().sessions.len() < MOST {
+            return Ok(());
+        }
+        Err(StoreError::new(
+            "too many sessions were made of which it is not known whether Redis has them; they are being ended first",
+        ))
+    }
+
+    /// Takes one off the list; of one that was added again meanwhile, the later instant counts.
+    fn done(&self, key: &RecordKey, at: u64) {
+        let mut pursued = self.lock();
+        if pursued
+            .sessions
+            .get(key)
+            .is_some_and(|not_after| *not_after < at)
+        {
+            pursued.sessions.remove(key);
+        }
+    }
+}
+
+/// Ends whatever is, or will be, under `key`, until the server has said so after `not_after`.
+pub(super) fn pursue(store: &Arc<Inner>, key: RecordKey, not_after: u64) {
+    let mut pursued = store.pursuit.lock();
+    let known = pursued.sessions.entry(key).or_insert(not_after);
+    *known = not_after.max(*known);
+    if !pursued.running {
+        pursued.running = true;
+        drop(pursued);
+        tokio::spawn(run(Arc::downgrade(store)));
+    }
+}
+
+/// Until there is none left, or the store is gone.
+async fn run(store: Weak<Inner>) {
+    let mut pause = PAUSE;
+    loop {
+        let Some(store) = store.upgrade() else { return };
+        let pursued: Vec<_> = {
+            let mut pursued = store.pursuit.lock();
+            if pursued.sessions.is_empty() {
+                pursued.running = false;
+                return;
+            }
+            pursued
+                .sessions
+                .iter()
+                .map(|(key, at)| (*key, *at))
+                .collect()
+        };
+        let mut answered = true;
+        for (key, _) in pursued {
+            answered = end(&store, &key).await;
+            if !answered {
+                break;
+            }
+        }
+        pause = if answered {
+            PAUSE
+        } else {
+            (pause * 2).min(LONGEST_PAUSE)
+        };
+        drop(store);
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// Whether the server answered.
+async fn end(store: &Inner, key: &RecordKey) -> bool {
+    let until = Instant::now() + store.budget;
+    let sent = store
+        .servers
+        .send(key.bucket, until, Again::Once, |attempt| {
+            ask::take_back(&store.keys, key, attempt)
+        });
+    let Ok(reply) = sent.await else { return false };
+    let Ok((ended, now)) = Answer::new(reply.value).and_then(|answer| reply::ended_one(&answer))
+    else {
+        return false;
+    };
+    for session in &ended.sessions {
+        event::ended(
+            session.handle,
+            session.user.as_ref(),
+            EndReason::LoggedOut,
+            None,
+        );
+    }
+    store.pursuit.done(key, now);
+    true
+}

@@ -1,0 +1,246 @@
+//! What a script answered, as the store's outcomes.
+
+use redis::{RedisError, Value};
+
+use crate::clock::instant;
+use crate::id::{Handle, UserId};
+use crate::record::{End, EndReason, Entry, Record};
+use crate::store::rules::NotLive;
+use crate::store::{Applied, Create, Created, EndedSession, EndedSessions, Replaced};
+
+/// A script's answer: a word, and what belongs to it.
+pub(super) struct Answer(Vec<Value>);
+
+/// An answer that no script of this version gives, or none at all.
+#[derive(Debug)]
+pub(super) enum Unusable {
+    /// The command arrived after its not-after instant; nothing changed.
+    Late,
+    /// What stands there is no record; nothing changed.
+    Malformed,
+    /// Something else.
+    Unknown,
+}
+
+impl Answer {
+    pub(super) fn new(value: Value) -> Result<Self, Unusable> {
+        match value {
+            Value::Array(items) => Ok(Self(items)),
+            _ => Err(Unusable::Unknown),
+        }
+    }
+
+    fn word(&self) -> Result<&str, Unusable> {
+        self.text(0)
+    }
+
+    fn bytes(&self, n: usize) -> Result<&[u8], Unusable> {
+        match self.0.get(n) {
+            Some(Value::BulkString(bytes)) => Ok(bytes),
+            _ => Err(Unusable::Unknown),
+        }
+    }
+
+    fn text(&self, n: usize) -> Result<&str, Unusable> {
+        str::from_utf8(self.bytes(n)?).map_err(|_| Unusable::Unknown)
+    }
+
+    fn number(&self, n: usize) -> Result<u64, Unusable> {
+        self.text(n)?.parse().map_err(|_| Unusable::Unknown)
+    }
+
+    /// The entry that stands at `n`, as it is at the instant at `now`.
+    fn entry(&self, now: usize, n: usize) -> Result<Entry, Unusable> {
+        let entry = Entry::from_bytes(self.bytes(n)?).map_err(|_| Unusable::Malformed)?;
+        Ok(entry.at(instant(self.number(now)?)))
+    }
+
+    fn record(&self, n: usize) -> Result<Record, Unusable> {
+        match Entry::from_bytes(self.bytes(n)?) {
+            Ok(Entry::Live(record)) => Ok(record),
+            Ok(Entry::Ended(_)) | Err(_) => Err(Unusable::Malformed),
+        }
+    }
+
+    /// The handles from `n` on.
+    fn ended(&self, n: usize, user: Option<&UserId>) -> Result<Vec<EndedSession>, Unusable> {
+        (n..self.0.len())
+            .map(|n| {
+                let handle: Handle = self.text(n)?.parse().map_err(|_| Unusable::Unknown)?;
+                Ok(EndedSession {
+                    handle,
+                    user: user.cloned(),
+                })
+            })
+            .collect()
+    }
+
+    /// Whether what stands there is no record.
+    pub(super) fn is_malformed(&self) -> bool {
+        matches!(self.word(), Ok("malformed"))
+    }
+
+    fn unusable(&self) -> Unusable {
+        match self.word() {
+            Ok("late") => Unusable::Late,
+            Ok("malformed") => Unusable::Malformed,
+            _ => Unusable::Unknown,
+        }
+    }
+}
+
+pub(super) fn created(answer: &Answer, create: &Create) -> Result<Created, Unusable> {
+    Ok(match answer.word()? {
+        "created" => {
+            let user = create.record.user().map(UserId::from);
+            Created::Created(answer.ended(1, user.as_ref())?)
+        }
+        "there" => match Entry::from_bytes(answer.bytes(1)?) {
+            Ok(Entry::Live(there)) if there.handle() == create.record.handle() => {
+                Created::Created(Vec::new())
+            }
+            Ok(Entry::Ended(tombstone)) => Created::Refused(tombstone.end.reason),
+            Ok(Entry::Live(_)) | Err(_) => Created::Exists,
+        },
+        "refused" => Created::Refused(EndReason::Revoked),
+        "at_limit" => Created::AtLimit,
+        _ => return Err(answer.unusable()),
+    })
+}
+
+/// `lost`: the end of what is not there.
+pub(super) fn applied(answer: &Answer, lost: End) -> Result<Applied, Unusable> {
+    Ok(match answer.word()? {
+        "saved" => Applied::Saved(match answer.text(1)? {
+            "" => None,
+            sum => Some(sum.parse().map_err(|_| Unusable::Unknown)?),
+        }),
+        "over" => match not_live(answer.entry(1, 2)?, lost) {
+            NotLive::Moved(_) => Applied::Moved,
+            NotLive::Ended(end) => Applied::Ended(end),
+        },
+        "absent" => Applied::Ended(lost),
+        "conflict" => Applied::Conflict,
+        "no_integer" => Applied::NotAnInteger,
+        "too_large" => Applied::TooLarge,
+        _ => return Err(answer.unusable()),
+    })
+}
+
+/// `lost`: the end of what is not there.
+pub(super) fn replaced(answer: &Answer, lost: End) -> Result<Replaced, Unusable> {
+    let dead = |entry| match not_live(entry, lost.clone()) {
+        NotLive::Moved(_) => Replaced::Moved,
+        NotLive::Ended(end) => Replaced::Ended(end),
+    };
+    Ok(match answer.word()? {
+        "replaced" => {
+            let record = answer.record(1)?;
+            let user = record.user().map(UserId::from);
+            Replaced::Replaced {
+                ended: answer.ended(2, user.as_ref())?,
+                record,
+            }
+        }
+        "done" if answer.bytes(2)?.is_empty() => Replaced::Ended(lost),
+        "done" => match answer.entry(1, 2)? {
+            Entry::Live(record) => Replaced::Replaced {
+                record,
+                ended: Vec::new(),
+            },
+            entry @ Entry::Ended(_) => dead(entry),
+        },
+        "over" => dead(answer.entry(1, 2)?),
+        "absent" => Replaced::Ended(lost),
+        "refused" => Replaced::Refused(EndReason::Revoked),
+        "too_large" => Replaced::TooLarge,
+        _ => return Err(answer.unusable()),
+    })
+}
+
+/// With the server's clock when it looked.
+pub(super) fn ended_one(answer: &Answer) -> Result<(EndedSessions, u64), Unusable> {
+    let ended = match answer.word()? {
+        "ended" => {
+            let last = answer.record(2)?;
+            EndedSessions {
+                sessions: vec![EndedSession {
+                    handle: last.handle(),
+                    user: last.user().map(UserId::from),
+                }],
+                last: Some(last),
+            }
+        }
+        "nothing" | "malformed" => EndedSessions::default(),
+        _ => return Err(answer.unusable()),
+    };
+    Ok((ended, answer.number(1)?))
+}
+
+/// With the user's `since`, if it was set.
+pub(super) fn ended_of_user(
+    answer: &Answer,
+    user: &UserId,
+) -> Result<(EndedSessions, Option<u64>), Unusable> {
+    if answer.word()? != "ended" {
+        return Err(answer.unusable());
+    }
+    let since = match answer.text(1)? {
+        "" => None,
+        _ => Some(answer.number(1)?),
+    };
+    let ended = EndedSessions {
+        sessions: answer.ended(2, Some(user))?,
+        last: None,
+    };
+    Ok((ended, since))
+}
+
+fn not_live(entry: Entry, lost: End) -> NotLive {
+    match entry {
+        Entry::Ended(tombstone) => tombstone.into(),
+        // The script took it for over, and it is not: its instants cannot be read in the same way there and here.
+        Entry::Live(_) => NotLive::Ended(lost),
+    }
+}
+
+/// A list's records. One that this version cannot read is in no list, as it is a stranger's to whoever presents it.
+pub(super) fn listed(value: Value) -> Result<(Vec<Record>, usize), Unusable> {
+    let Answer(items) = Answer::new(value)?;
+    let all = items.len();
+    let records: Vec<Record> = Answer(items).0.iter().filter_map(record_of).collect();
+    let malformed = all - records.len();
+    Ok((records, malformed))
+}
+
+fn record_of(value: &Value) -> Option<Record> {
+    match value {
+        Value::BulkString(bytes) => match Entry::from_bytes(bytes) {
+            Ok(Entry::Live(record)) => Some(record),
+            Ok(Entry::Ended(_)) | Err(_) => None,
+        },
+        _ => None,
+    }
+}
+
+/// What a `GET` gave.
+pub(super) fn loaded(value: Result<Value, RedisError>) -> Result<Option<Entry>, Loading> {
+    match value {
+        Ok(Value::Nil) => Ok(None),
+        Ok(Value::BulkString(bytes)) => match Entry::from_bytes(&bytes) {
+            Ok(entry) => Ok(Some(entry)),
+            Err(_) => Err(Loading::Malformed),
+        },
+        Ok(_) => Err(Loading::Malformed),
+        Err(error) if error.code() == Some("WRONGTYPE") => Err(Loading::Malformed),
+        Err(error) => Err(Loading::Failed(error)),
+    }
+}
+
+/// Why there is no entry to be had.
+pub(super) enum Loading {
+    /// What stands there is no record.
+    Malformed,
+    /// The server refused.
+    Failed(RedisError),
+}

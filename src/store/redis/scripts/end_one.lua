@@ -1,0 +1,39 @@
+
+-- Ends one session, whatever its kind.
+--
+-- KEYS  1 the record
+-- ARGV  1 not-after  2 what a user's index begins with ('': there is none)  3 reason  4 successor ('-': none)  5 note
+-- Gives ended, now, bytes as last stored | nothing, now | malformed, now | late
+--
+-- One script, since it leaves its user's list with its end, and since a change in between would be lost to whoever takes
+-- values along.
+
+local now = clock()
+if now > tonumber(ARGV[1]) then
+  return { 'late' }
+end
+local key = KEYS[1]
+local bytes = get(key)
+if not bytes then
+  return { 'nothing', num(now) }
+end
+local record = read(bytes)
+if not record then
+  return { 'malformed', num(now) }
+end
+if not is_live(record, now) then
+  return { 'nothing', num(now) }
+end
+local index
+if record.user ~= '' and ARGV[2] ~= '' then
+  index = ARGV[2] .. record.user
+  if not redis.call('ZSCORE', index, string.sub(key, -43)) then
+    really_absent(key, index)
+  end
+end
+
+bury(key, record.handle, ARGV[3], now, ARGV[4], ARGV[5])
+if index then
+  redis.call('ZREM', index, string.sub(key, -43))
+end
+return { 'ended', num(now), bytes }

@@ -1,0 +1,102 @@
+
+-- Gives a live session a new id, in the same slot.
+--
+-- KEYS  1 the record  2 the record under the new id
+-- ARGV  1 not-after  2 what a user's index begins with ('': there is none)  3 what a user's `since` begins with
+--       4 'same' (the same session), 'renew' (signed in anew), 'sign_in' (another session of the same user)
+--       5 seen at  6 address  7 agent  8 when the sign-in or its request began, the earlier
+--       9 renew: signed in at  10 renew: absolute end
+--       11 sign_in: the new record  12 sign_in: the most bytes that it may have  13 limit
+--       14 … sign_in: names of values that cross unless the new record has them
+-- Gives replaced, bytes, handles that the limit ended… | done, now, bytes | over, now, bytes | absent | malformed
+--       | refused | exists | too_large | late
+--
+-- One script, since at no instant may both ids open the session, nor neither, nor may it be in its user's list twice.
+
+local now = clock()
+if now > tonumber(ARGV[1]) then
+  return { 'late' }
+end
+local key, new_key = KEYS[1], KEYS[2]
+local digest, new_digest = string.sub(key, -43), string.sub(new_key, -43)
+local bytes = get(key)
+if not bytes then
+  return { 'absent' }
+end
+local record = read(bytes)
+if not record then
+  return { 'malformed' }
+end
+if record.tombstone then
+  local reason, _, _, successor = string.match(record.tombstone, '^(%S+) (%S+) (%S+) (%S+)')
+  -- Sent twice: it was this very step that superseded the id.
+  if reason == 'regenerated' and successor == new_digest then
+    return { 'done', num(now), get(new_key) or '' }
+  end
+end
+if not is_live(record, now) then
+  return { 'over', num(now), bytes }
+end
+
+local mode = ARGV[4]
+local index
+if record.user ~= '' and ARGV[2] ~= '' then
+  index = ARGV[2] .. record.user
+  if not redis.call('ZSCORE', index, digest) then
+    really_absent(key, index)
+    return { 'absent' }
+  end
+  if mode ~= 'same' then
+    local since_key = ARGV[3] .. record.user
+    local since = redis.call('GET', since_key)
+    if not since then
+      really_absent(key, since_key)
+    elseif tonumber(ARGV[8]) < tonumber(since) then
+      return { 'refused' }
+    end
+  end
+end
+if redis.call('EXISTS', new_key) == 1 then
+  return { 'exists' }
+end
+
+local next_record = record
+if mode == 'sign_in' then
+  next_record = read(ARGV[11])
+  for at = 14, #ARGV do
+    local name = 'd:' .. ARGV[at]
+    if next_record.parts[name] == nil then
+      next_record.parts[name] = record.parts[name]
+    end
+  end
+else
+  saw(record, ARGV[5], ARGV[6], ARGV[7])
+  if mode == 'renew' then
+    record.signed_in, record.absolute = ARGV[9], tonumber(ARGV[10])
+    record.parts.m = table.concat({
+      record.version, record.handle, record.created, ARGV[9], ARGV[10], num(record.idle), num(record.touch),
+      record.flags, #record.user, record.user,
+    }, ' ') .. record.head_rest
+  end
+end
+local packed = cmsgpack.pack(next_record.parts)
+if mode == 'sign_in' and #packed > tonumber(ARGV[12]) then
+  return { 'too_large' }
+end
+local prefix = string.sub(key, 1, -44)
+local plan = {}
+if index and mode == 'sign_in' then
+  -- It never refuses: the session that is replaced makes the room.
+  plan = plan_room(now, index, prefix, tonumber(ARGV[13]), false, digest)
+end
+
+bury(key, record.handle, 'regenerated', now, new_digest, '')
+redis.call('SET', new_key, packed, 'PXAT', ms(kept_until(next_record)))
+local reply = { 'replaced', packed }
+if index then
+  redis.call('ZADD', index, num(ends(next_record)), new_digest)
+  redis.call('ZREM', index, digest)
+  keep_index(index, now, next_record.absolute + 7200000000)
+  make_room(plan, now, index, prefix, reply)
+end
+return reply
