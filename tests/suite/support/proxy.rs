@@ -112,6 +112,10 @@ impl Proxy {
     pub(crate) fn refuse(&self) {
         self.set(|state| state.refuses = true);
         self.wait_for_listening(false);
+        // A process that another test starts at this moment shares the socket, until it is a program of its own.
+        wait_for("nobody has the proxy's socket", || {
+            std::net::TcpStream::connect(self.address).err()
+        });
     }
 
     /// Takes new connections again.
