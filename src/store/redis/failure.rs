@@ -1,0 +1,200 @@
+//! What the answer to a command means, and how a call can fail.
+
+use std::fmt;
+
+use redis::{ErrorKind, RedisError, ServerErrorKind, Value};
+
+use crate::store::StoreError;
+
+/// A call failed. What is behind it is for the operator's log.
+#[derive(Debug)]
+pub(super) enum CallError {
+    /// Nothing was sent for certain: no connection, or one that was known to be dead.
+    NotSent(RedisError),
+    /// A command was handed to a connection and its reply never came. It may still run until `not_after`, by the
+    /// server's clock, in microseconds.
+    Lost { not_after: u64, cause: RedisError },
+    /// The server refused, and changed nothing.
+    Refused(RedisError),
+}
+
+impl fmt::Display for CallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotSent(cause) => write!(f, "Redis cannot be reached: {}", Words(cause)),
+            Self::Lost { cause, .. } => write!(f, "Redis did not answer: {}", Words(cause)),
+            Self::Refused(cause) => write!(f, "Redis refused: {}", Words(cause)),
+        }
+    }
+}
+
+impl std::error::Error for CallError {}
+
+impl From<CallError> for StoreError {
+    fn from(error: CallError) -> Self {
+        Self::new(error.to_string()).with_source(error)
+    }
+}
+
+/// An error of the client library as an operator knows it: a server's as the server wrote it.
+struct Words<'a>(&'a RedisError);
+
+impl fmt::Display for Words<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.0.kind(), self.0.code(), self.0.detail()) {
+            (_, Some(code), Some(detail)) => write!(f, "{code} {detail}"),
+            // An error of ours: its kind says nothing.
+            (ErrorKind::Io | ErrorKind::Client, None, Some(detail)) => f.write_str(detail),
+            _ => self.0.fmt(f),
+        }
+    }
+}
+
+/// An error of this layer, in its own words.
+pub(super) fn failure(words: String) -> RedisError {
+    (ErrorKind::Io, "connection", words).into()
+}
+
+/// The same failure, and where it happened. What the server itself said stays as it is.
+pub(super) fn at(place: &impl fmt::Display, error: &RedisError) -> RedisError {
+    failure(format!("{place}: {}", Words(error)))
+}
+
+/// What an attempt that was handed to a connection came to.
+#[derive(Debug)]
+pub(super) enum Answer {
+    Value(Value),
+    /// The server does not know the script: it wants the text.
+    NoScript(RedisError),
+    /// Another server has the slot, for good.
+    Moved(RedisError),
+    /// Another server has these keys: the slot is on its way.
+    Ask(RedisError),
+    /// Not now: the slot is half way, or nobody serves it at the moment.
+    Later(RedisError),
+    /// The server is a replica now.
+    Demoted(RedisError),
+    /// Definite: nothing changed.
+    Refused(RedisError),
+    /// Nobody knows whether it ran.
+    Lost(RedisError),
+}
+
+impl Answer {
+    /// Tells what a reply means.
+    pub(super) fn of(reply: Result<Value, RedisError>) -> Self {
+        match reply {
+            Ok(Value::ServerError(error)) => Self::refusal(error.into()),
+            Ok(value) => Self::Value(value),
+            // Whatever is not the server's own word leaves it open whether the command ran.
+            Err(error) => Self::Lost(error),
+        }
+    }
+
+    fn refusal(error: RedisError) -> Self {
+        match error.kind() {
+            ErrorKind::Server(kind) => match kind {
+                ServerErrorKind::NoScript => Self::NoScript(error),
+                ServerErrorKind::Moved => Self::Moved(error),
+                ServerErrorKind::Ask => Self::Ask(error),
+                ServerErrorKind::TryAgain
+                | ServerErrorKind::ClusterDown
+                | ServerErrorKind::MasterDown => Self::Later(error),
+                ServerErrorKind::ReadOnly => Self::Demoted(error),
+                ServerErrorKind::ResponseError => Self::in_script(error),
+                _ => Self::Refused(error),
+            },
+            _ => Self::Refused(error),
+        }
+    }
+
+    /// Before 7.0 a server wraps what a command inside a script ran into; the code is in the text.
+    fn in_script(error: RedisError) -> Self {
+        match error.detail() {
+            // A key that the script derived is of a slot that is on its way.
+            Some(text) if text.contains("non local key") => Self::Later(error),
+            Some(text) if text.contains("cluster is down") => Self::Later(error),
+            Some(text) if text.contains("READONLY You can't write") => Self::Demoted(error),
+            _ => Self::Refused(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a server's line of error means.
+    fn answer(line: &str) -> Answer {
+        let reply = redis::parse_redis_value(format!("-{line}\r\n").as_bytes());
+        Answer::of(reply)
+    }
+
+    #[test]
+    fn an_error_of_the_server_means_what_to_do_next() {
+        use Answer::*;
+        assert!(matches!(
+            answer("NOSCRIPT No matching script. Please use EVAL."),
+            NoScript(_)
+        ));
+        assert!(matches!(answer("MOVED 3999 127.0.0.1:6381"), Moved(_)));
+        assert!(matches!(answer("ASK 3999 127.0.0.1:6381"), Ask(_)));
+        for later in [
+            "TRYAGAIN Multiple keys request during rehashing of slot",
+            "CLUSTERDOWN The cluster is down",
+            "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+            "ERR Error running script (call to f_5b7): @user_script:1: @user_script: 1: Script attempted to access a \
+             non local key in a cluster node",
+            "ERR Script attempted to access a non local key in a cluster node script: 5b7, on @user_script:1.",
+        ] {
+            assert!(matches!(answer(later), Later(_)), "{later}");
+        }
+        for demoted in [
+            "READONLY You can't write against a read only replica.",
+            "ERR Error running script (call to f_5b7): @user_script:1: @user_script: 1: -READONLY You can't write \
+             against a read only replica.",
+        ] {
+            assert!(matches!(answer(demoted), Demoted(_)), "{demoted}");
+        }
+        for refused in [
+            "LOADING Redis is loading the dataset in memory",
+            "OOM command not allowed when used memory > 'maxmemory'.",
+            "WRONGTYPE Operation against a key holding the wrong kind of value",
+            "NOAUTH Authentication required.",
+            "NOREPLICAS Not enough good replicas to write.",
+            "BUSY Redis is busy running a script.",
+            "ERR unknown command",
+        ] {
+            assert!(matches!(answer(refused), Refused(_)), "{refused}");
+        }
+    }
+
+    #[test]
+    fn no_answer_is_lost() {
+        for kind in [
+            std::io::ErrorKind::BrokenPipe,
+            std::io::ErrorKind::TimedOut,
+            std::io::ErrorKind::ConnectionReset,
+        ] {
+            let reply = Err(std::io::Error::from(kind).into());
+            assert!(matches!(Answer::of(reply), Answer::Lost(_)));
+        }
+        let unparsable = redis::parse_redis_value(b"what is this\r\n");
+        assert!(matches!(Answer::of(unparsable), Answer::Lost(_)));
+    }
+
+    #[test]
+    fn the_operator_reads_what_the_server_wrote() {
+        let Answer::Refused(error) = answer("NOAUTH Authentication required.") else {
+            panic!("a refusal")
+        };
+        assert_eq!(
+            CallError::Refused(error.clone()).to_string(),
+            "Redis refused: NOAUTH Authentication required."
+        );
+        assert_eq!(
+            CallError::NotSent(at(&"cache:6379", &error)).to_string(),
+            "Redis cannot be reached: cache:6379: NOAUTH Authentication required."
+        );
+    }
+}
