@@ -1,15 +1,16 @@
 //! The servers and networks that the tests of stores run on: that they do what those tests take for granted.
 
 use std::collections::BTreeMap;
+use std::process::Command;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncCommands, AsyncConnectionConfig, Client, Commands, RedisResult, Script};
 
-use crate::support::dump::contains;
+use crate::support::dump::{Entry, contains};
 use crate::support::proxy::Stall;
 use crate::support::wait::wait_until;
-use crate::support::{Proxy, Server};
+use crate::support::{Cluster, Proxy, Sentinels, Server};
 
 /// A connection that waits for its replies as long as it takes.
 async fn connect(url: &str) -> RedisResult<MultiplexedConnection> {
@@ -280,4 +281,126 @@ async fn a_proxy_cuts_refuses_and_slows() {
     let began = std::time::Instant::now();
     assert_eq!(third.incr::<_, _, i64>("n", 1).await, Ok(2));
     assert!(began.elapsed() >= Duration::from_millis(100));
+}
+
+#[tokio::test]
+async fn a_server_with_tls_is_known_by_its_authority_alone() {
+    let (server, authority) = Server::start_tls();
+    assert!(server.url().starts_with("rediss://127.0.0.1:"));
+    assert_eq!(server.describe().1, "1 redis-server with TLS");
+    let (_, stranger) = Server::start_tls();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("ca.pem");
+    let ask = |pem: &str, host: &str| {
+        std::fs::write(&file, pem).unwrap();
+        let asked = Command::new("redis-cli")
+            .args(["--tls", "-h", host, "-p"])
+            .arg(server.address().port().to_string())
+            .arg("--cacert")
+            .arg(&file)
+            .arg("PING")
+            .output()
+            .unwrap();
+        asked.stdout == b"PONG\n"
+    };
+    assert!(ask(&authority, "127.0.0.1"));
+    assert!(ask(&authority, "localhost"));
+    assert!(!ask(&stranger, "127.0.0.1"));
+    let plain = Client::open(format!("redis://{}", server.address())).unwrap();
+    assert!(plain.get_connection().is_err());
+}
+
+#[tokio::test]
+async fn a_cluster_moves_a_slot_and_its_keys() {
+    let cluster = Cluster::start();
+    let (version, processes) = cluster.describe();
+    assert!(version.starts_with("redis "), "{version}");
+    assert_eq!(processes, "3 masters");
+    assert_eq!(cluster.urls().len(), 3);
+    let owners = [0, 5461, 10922].map(|slot| cluster.master_of(slot));
+    assert_eq!(owners, [0, 1, 2]);
+
+    let slot = cluster.slot_of("{a}");
+    let from = cluster.master_of(slot);
+    let (between, last) = ((from + 1) % 3, (from + 2) % 3);
+    let mut keys = cluster.node(from).connection();
+    for index in 0..25 {
+        let () = keys.set_ex(format!("{{a}}{index}"), index, 1000).unwrap();
+    }
+    let before = cluster.dump();
+    let values = |entries: &[Entry]| -> Vec<_> {
+        let entries = entries.iter();
+        entries
+            .map(|entry| (entry.key.clone(), entry.values.clone()))
+            .collect()
+    };
+
+    let migration = cluster.begin_migration(slot, between);
+    assert_eq!(migration.move_keys(20), 20);
+    assert_eq!(cluster.node(from).dump().len(), 5);
+    assert_eq!(cluster.master_of(slot), from, "it is between the two");
+    let moved = &cluster.node(between).dump()[0].key;
+    let answer: RedisResult<i64> = keys.get(moved);
+    assert_eq!(answer.unwrap_err().code(), Some("ASK"));
+    assert_eq!((migration.move_keys(20), migration.move_keys(20)), (5, 0));
+    migration.finish();
+    assert_eq!(cluster.master_of(slot), between);
+    cluster.migrate_slot(slot, last);
+    assert_eq!(cluster.master_of(slot), last);
+    assert_eq!(cluster.node(last).dump().len(), 25);
+    let after = cluster.dump();
+    assert_eq!(values(&after), values(&before));
+    assert!(after.iter().all(|entry| entry.ttl.is_some()));
+    let answer: RedisResult<i64> = keys.get(moved);
+    assert_eq!(answer.unwrap_err().code(), Some("MOVED"));
+}
+
+#[tokio::test]
+async fn a_replica_takes_over_from_a_killed_master_of_a_cluster() {
+    let mut cluster = Cluster::with(1, &["cluster-require-full-coverage no"]);
+    assert_eq!(cluster.describe().1, "3 masters, 1 replica");
+    let slot = cluster.slot_of("b");
+    assert_eq!(cluster.master_of(slot), 0);
+    let mut master = cluster.node(0).connection();
+    let () = master.set("b", 1).unwrap();
+    let replicas: i64 = redis::cmd("WAIT")
+        .arg((1, 10_000))
+        .query(&mut master)
+        .unwrap();
+    assert_eq!(replicas, 1);
+    assert_eq!(cluster.node(3).dump(), cluster.dump());
+    cluster.kill_master(0);
+    assert_eq!(cluster.wait_for_failover(slot).await, 3);
+    assert_eq!(cluster.master_of(slot), 3);
+    assert_eq!(cluster.node(3).connection().get("b"), Ok(1));
+    assert_eq!(cluster.dump().len(), 1);
+}
+
+#[tokio::test]
+async fn sentinels_name_the_replica_after_the_master_is_killed() {
+    let mut sentinels = Sentinels::start();
+    let (version, processes) = sentinels.describe();
+    assert!(version.starts_with("redis "), "{version}");
+    assert_eq!(processes, "1 master, 1 replica, 3 sentinels");
+    assert_eq!(sentinels.sentinel_urls().len(), 3);
+    let first = sentinels.master().address();
+    let mut master = sentinels.master().connection();
+    let () = master.set("a", 1).unwrap();
+    let replicas: i64 = redis::cmd("WAIT")
+        .arg((1, 10_000))
+        .query(&mut master)
+        .unwrap();
+    assert_eq!(replicas, 1);
+    sentinels.kill_master();
+    sentinels.wait_for_promotion().await;
+    assert_ne!(sentinels.master().address(), first);
+    assert_eq!(sentinels.master().connection().get("a"), Ok(1));
+
+    let mut sentinel = connect(&sentinels.sentinel_urls()[0]).await.unwrap();
+    let (_, port): (String, u16) = redis::cmd("SENTINEL")
+        .arg(("GET-MASTER-ADDR-BY-NAME", sentinels.master_name()))
+        .query_async(&mut sentinel)
+        .await
+        .unwrap();
+    assert_eq!(port, sentinels.master().address().port());
 }
