@@ -7,7 +7,8 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use redis::{Client, Connection};
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Client, Connection, RedisResult};
 use tempfile::TempDir;
 
 use super::dump::{self, Entry};
@@ -235,4 +236,14 @@ fn supervisor(socket: &Path) -> Client {
         socket.display()
     );
     Client::open(url).expect("a path makes a URL")
+}
+
+/// A client's connection, that waits for its replies as long as it takes.
+pub(crate) async fn connect(url: &str) -> RedisResult<MultiplexedConnection> {
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(None)
+        .set_response_timeout(None);
+    Client::open(url)?
+        .get_multiplexed_async_connection_with_config(&config)
+        .await
 }
