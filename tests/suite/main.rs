@@ -16,6 +16,7 @@ mod harness;
 mod ids;
 mod login;
 mod memory;
+mod network;
 mod redis;
 mod responses;
 mod servers;
