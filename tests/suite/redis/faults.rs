@@ -37,11 +37,12 @@ fn admin(server: &Server, command: &[&str]) {
 }
 
 /// Runs `load` in eight tasks while `disturb` runs, and for a while after it.
-async fn under_load<L, D>(store: &RedisStore, load: L, disturb: D)
-where
-    L: AsyncFn(RedisStore, usize) + Clone + Send + Sync + 'static,
-    for<'a> L::CallRefFuture<'a>: Send,
-    D: AsyncFnOnce(),
+async fn under_load<F>(
+    store: &RedisStore,
+    load: impl Fn(RedisStore, usize) -> F + Clone + Send + 'static,
+    disturb: impl AsyncFnOnce(),
+) where
+    F: Future<Output = ()> + Send,
 {
     let done = Arc::new(AtomicBool::new(false));
     let tasks: Vec<_> = (0..8)
@@ -67,15 +68,18 @@ async fn scripts_that_the_server_forgets_under_load_are_sent_again_and_nobody_no
     let key = made(&store, "alice").await;
     let added = Arc::new(AtomicI64::new(0));
     let counted = Arc::clone(&added);
-    let load = async move |store: RedisStore, n: usize| {
-        let user = format!("user-{n}");
-        let own = made(&store, &user).await;
-        let saved = store.apply(change(key, add("n", 1))).await.unwrap();
-        assert!(matches!(saved, Applied::Saved(Some(_))), "{saved:?}");
-        counted.fetch_add(1, Ordering::SeqCst);
-        store.replace(regeneration(&store, own)).await.unwrap();
-        let ended = store.end(end(EndScope::All(user.into()))).await.unwrap();
-        assert_eq!(ended.sessions.len(), 1);
+    let load = move |store: RedisStore, n: usize| {
+        let counted = Arc::clone(&counted);
+        async move {
+            let user = format!("user-{n}");
+            let own = made(&store, &user).await;
+            let saved = store.apply(change(key, add("n", 1))).await.unwrap();
+            assert!(matches!(saved, Applied::Saved(Some(_))), "{saved:?}");
+            counted.fetch_add(1, Ordering::SeqCst);
+            store.replace(regeneration(&store, own)).await.unwrap();
+            let ended = store.end(end(EndScope::All(user.into()))).await.unwrap();
+            assert_eq!(ended.sessions.len(), 1);
+        }
     };
     under_load(&store, load, async || {
         for _ in 0..100 {
@@ -95,15 +99,18 @@ async fn inv07_connections_that_are_killed_under_load_cost_no_read_and_double_no
     let key = made(&store, "alice").await;
     let (known, unknown) = (Arc::new(AtomicI64::new(0)), Arc::new(AtomicI64::new(0)));
     let (yes, maybe) = (Arc::clone(&known), Arc::clone(&unknown));
-    let load = async move |store: RedisStore, _: usize| {
-        assert!(is_live(&store, key).await);
-        match store.apply(change(key, add("n", 1))).await {
-            Ok(saved) => {
-                assert!(matches!(saved, Applied::Saved(Some(_))), "{saved:?}");
-                yes.fetch_add(1, Ordering::SeqCst);
-            }
-            Err(_) => {
-                maybe.fetch_add(1, Ordering::SeqCst);
+    let load = move |store: RedisStore, _: usize| {
+        let (yes, maybe) = (Arc::clone(&yes), Arc::clone(&maybe));
+        async move {
+            assert!(is_live(&store, key).await);
+            match store.apply(change(key, add("n", 1))).await {
+                Ok(saved) => {
+                    assert!(matches!(saved, Applied::Saved(Some(_))), "{saved:?}");
+                    yes.fetch_add(1, Ordering::SeqCst);
+                }
+                Err(_) => {
+                    maybe.fetch_add(1, Ordering::SeqCst);
+                }
             }
         }
     };
