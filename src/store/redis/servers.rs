@@ -11,7 +11,7 @@ pub(super) use super::call::{Again, Attempt, Reply};
 use super::call::{Call, Step, Via};
 use super::clock::StoreClock;
 use super::connection::Door;
-use super::failure::{Answer, CallError};
+use super::failure::{CallError, Trouble, understood};
 use super::join::join_all;
 use super::node::Node;
 use super::target::{Limits, Reach, Target};
@@ -87,13 +87,12 @@ impl Servers {
         let mut call = Call::new(until, again, self.0.limits.checkout, route.is_alone());
         let mut via = Via::Owner;
         loop {
-            let began = Instant::now();
             let step = match route.node(bucket, &via).await {
                 Ok(node) => {
                     let asking = matches!(via, Via::Ask(_));
                     node.attempt(asking, &mut call, &build).await
                 }
-                Err(cause) => call.without_connection(began, Instant::now(), cause),
+                Err(cause) => call.nowhere(Instant::now(), cause),
             };
             match step {
                 Step::Done(result) => return result,
@@ -151,9 +150,9 @@ impl Servers {
         }));
         for ((_, members), sent) in groups.iter().zip(sent.await) {
             for (&n, value) in members.iter().zip(sent.into_iter().flatten()) {
-                replies[n] = match Answer::of(Ok(value)) {
-                    Answer::Value(value) => Some(Ok(value)),
-                    Answer::Refused(error) => Some(Err(error)),
+                replies[n] = match understood(Ok(value)) {
+                    Ok(value) => Some(Ok(value)),
+                    Err(Trouble::Refused(error)) => Some(Err(error)),
                     // For one by one.
                     _ => None,
                 };
