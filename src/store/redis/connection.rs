@@ -16,6 +16,8 @@ use super::beat::Clocks;
 use super::clock::ServerClock;
 use super::failure::{at, failure};
 use super::health::Health;
+#[cfg(feature = "sentinel")]
+use super::sentinel::Sentinel;
 use super::target::name;
 
 /// After a connection could not be made, the next attempt comes no sooner.
@@ -125,6 +127,8 @@ pub(super) enum Door {
         name: Box<str>,
         clock: Arc<ServerClock>,
     },
+    #[cfg(feature = "sentinel")]
+    Sentinel(Sentinel),
 }
 
 impl Door {
@@ -147,6 +151,8 @@ impl Door {
                 let opened = manager.connect().await.map_err(|error| at(name, &error))?;
                 Ok((opened, Arc::clone(clock)))
             }
+            #[cfg(feature = "sentinel")]
+            Self::Sentinel(sentinel) => sentinel.open().await,
         }
     }
 
@@ -154,6 +160,8 @@ impl Door {
     pub(super) fn name(&self) -> &str {
         match self {
             Self::Server { name, .. } => name,
+            #[cfg(feature = "sentinel")]
+            Self::Sentinel(sentinel) => sentinel.name(),
         }
     }
 }
@@ -201,6 +209,9 @@ impl ManageConnection for Manager {
         if let Some(pause) = self.health.pause(Instant::now(), PACE) {
             sleep(pause).await;
         }
+        // Whether this one is encrypted or not: it costs nothing.
+        #[cfg(feature = "tls")]
+        super::tls::provide();
         let made = match timeout(self.connect, self.make()).await {
             Ok(made) => made,
             Err(_) => Err(failure(format!(

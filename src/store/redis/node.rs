@@ -85,6 +85,26 @@ impl Node {
         }
     }
 
+    /// What the operator knows it by.
+    #[cfg(feature = "cluster")]
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its host alone.
+    #[cfg(feature = "cluster")]
+    pub(super) fn host(&self) -> &str {
+        self.name
+            .rsplit_once(':')
+            .map_or(&*self.name, |(host, _)| host)
+    }
+
+    /// Whether no connection could be made, the last time.
+    #[cfg(feature = "cluster")]
+    pub(super) fn is_away(&self) -> bool {
+        self.health.cause().is_some()
+    }
+
     /// One attempt of a call, with `ASKING` before it if the slot is on its way here.
     pub(super) async fn attempt(
         &self,

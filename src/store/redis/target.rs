@@ -84,6 +84,25 @@ pub(super) fn checked(info: ConnectionInfo) -> Result<ConnectionInfo, ConfigErro
     Ok(info.set_tcp_settings(settings))
 }
 
+/// The same way to talk to another server.
+#[cfg(any(feature = "cluster", feature = "sentinel"))]
+pub(super) fn at_place(info: &ConnectionInfo, host: &str, port: u16) -> ConnectionInfo {
+    let addr = match info.addr() {
+        ConnectionAddr::TcpTls {
+            insecure,
+            tls_params,
+            ..
+        } => ConnectionAddr::TcpTls {
+            host: host.to_owned(),
+            port,
+            insecure: *insecure,
+            tls_params: tls_params.clone(),
+        },
+        _ => ConnectionAddr::Tcp(host.to_owned(), port),
+    };
+    info.clone().set_addr(addr)
+}
+
 /// What an operator knows a server by.
 pub(super) fn name(info: &ConnectionInfo) -> Box<str> {
     info.addr().to_string().into()
