@@ -63,7 +63,7 @@ impl Sentinel {
         &self,
     ) -> Result<(MultiplexedConnection, Arc<ServerClock>), RedisError> {
         let first = self.first.load(Ordering::Relaxed);
-        let mut failed = failure("no sentinel was named".to_owned());
+        let mut failed = None;
         let mut away: Vec<(String, u16)> = Vec::new();
         for n in 0..self.sentinels.len() {
             let n = first.wrapping_add(n) % self.sentinels.len();
@@ -71,7 +71,7 @@ impl Sentinel {
             let place = match self.within(asked, self.ask(sentinel)).await {
                 Ok(place) => place,
                 Err(error) => {
-                    failed = error;
+                    failed.get_or_insert(error);
                     continue;
                 }
             };
@@ -86,12 +86,13 @@ impl Sentinel {
                     return Ok((opened, self.clock(server)));
                 }
                 Err(error) => {
-                    failed = error;
+                    // It says more than that some sentinel is away.
+                    failed = Some(error);
                     away.push(place);
                 }
             }
         }
-        Err(failed)
+        Err(failed.unwrap_or_else(|| failure("no sentinel was named".to_owned())))
     }
 
     async fn within<T>(

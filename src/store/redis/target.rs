@@ -1,13 +1,14 @@
 //! Where Redis is, and how long to wait for it.
 
+use std::fmt;
 use std::time::Duration;
 
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
 
 use crate::error::ConfigError;
 
-/// What a store talks to. Its `Debug` shows no password: that of the addresses does not.
-#[derive(Debug, Clone)]
+/// What a store talks to.
+#[derive(Clone)]
 pub(super) enum Target {
     /// One server.
     Server(ConnectionInfo),
@@ -33,6 +34,25 @@ pub(super) struct Reach {
     pub(super) checkout: Duration,
     pub(super) command: Duration,
     pub(super) connect: Duration,
+}
+
+/// Shows hosts and ports: no user, no password, no key.
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Server(info) => f.debug_tuple("Server").field(&name(info)).finish(),
+            #[cfg(feature = "cluster")]
+            Self::Cluster(seeds) => f.debug_list().entries(seeds.iter().map(name)).finish(),
+            #[cfg(feature = "sentinel")]
+            Self::Sentinel {
+                sentinels, master, ..
+            } => f
+                .debug_struct("Sentinel")
+                .field("sentinels", &sentinels.iter().map(name).collect::<Vec<_>>())
+                .field("master", master)
+                .finish_non_exhaustive(),
+        }
+    }
 }
 
 /// How to talk to a server, whichever it is.
