@@ -128,7 +128,7 @@ impl RedisStoreBuilder {
     /// The authorities that vouch for the server, in PEM, in place of the system's. For `rediss://`.
     #[cfg(feature = "tls")]
     pub fn root_certificate(mut self, pem: impl Into<Vec<u8>>) -> Self {
-        self.tls.root = Some(pem.into());
+        self.tls.authority = Some(pem.into());
         self
     }
 
@@ -139,7 +139,7 @@ impl RedisStoreBuilder {
         certificate: impl Into<Vec<u8>>,
         key: impl Into<Vec<u8>>,
     ) -> Self {
-        self.tls.client = Some((certificate.into(), key.into()));
+        self.tls.identity = Some((certificate.into(), key.into()));
         self
     }
 
@@ -232,7 +232,9 @@ impl RedisStoreBuilder {
         let settings = info.redis_settings().clone().set_skip_set_lib_name();
         let info = info.set_redis_settings(settings);
         #[cfg(feature = "tls")]
-        let info = self.tls.put_into(info)?;
+        if self.tls.authority.is_some() || self.tls.identity.is_some() {
+            return self.tls.apply(info);
+        }
         Ok(info)
     }
 

@@ -1,6 +1,7 @@
 //! A connection that requests share, and how one is made.
 
 use std::pin::pin;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -15,10 +16,15 @@ use super::beat::Clocks;
 use super::clock::ServerClock;
 use super::failure::{at, failure};
 use super::health::Health;
+#[cfg(feature = "sentinel")]
+use super::sentinel::Sentinel;
 use super::target::name;
 
 /// After a connection could not be made, the next attempt comes no sooner.
 const PACE: Duration = Duration::from_millis(20);
+
+/// A connection that nobody used for so many milliseconds is looked at before something is handed to it.
+const QUIET: u32 = 10;
 
 /// What every server answers: its clock.
 pub(super) static TIME: LazyLock<Cmd> = LazyLock::new(|| redis::cmd("TIME"));
@@ -27,19 +33,40 @@ pub(super) static TIME: LazyLock<Cmd> = LazyLock::new(|| redis::cmd("TIME"));
 #[derive(Clone)]
 pub(super) struct Connection {
     multiplexed: MultiplexedConnection,
+    line: Arc<Line>,
+}
+
+/// What the clones share.
+struct Line {
+    /// Which connections of the server it was made with.
     generation: u64,
     clock: Arc<ServerClock>,
+    zero: Instant,
+    /// When something was sent last, in milliseconds since `zero`.
+    used: AtomicU32,
 }
 
 impl Connection {
     /// The clock of the server that it leads to. It was read when the connection was made.
     pub(super) fn clock(&self) -> &ServerClock {
-        &self.clock
+        &self.line.clock
     }
 
-    /// Which connections of a server it was made with.
-    pub(super) const fn generation(&self) -> u64 {
-        self.generation
+    /// Which connections of the server it was made with.
+    pub(super) fn generation(&self) -> u64 {
+        self.line.generation
+    }
+
+    /// Notes that something is sent now. Tells whether nothing was for a while, in which it may have been cut.
+    pub(super) fn was_quiet(&self, now: Instant) -> bool {
+        let now = now.saturating_duration_since(self.line.zero).as_millis();
+        // It wraps around after 49 days, and then says once that it was quiet, or was not.
+        let now = now as u32;
+        let used = self.line.used.load(Ordering::Relaxed);
+        if now != used {
+            self.line.used.store(now, Ordering::Relaxed);
+        }
+        now.wrapping_sub(used) >= QUIET
     }
 
     /// Whether it is known to be dead, so that what is sent now never leaves.
@@ -100,6 +127,8 @@ pub(super) enum Door {
         name: Box<str>,
         clock: Arc<ServerClock>,
     },
+    #[cfg(feature = "sentinel")]
+    Sentinel(Sentinel),
 }
 
 impl Door {
@@ -122,6 +151,8 @@ impl Door {
                 let opened = manager.connect().await.map_err(|error| at(name, &error))?;
                 Ok((opened, Arc::clone(clock)))
             }
+            #[cfg(feature = "sentinel")]
+            Self::Sentinel(sentinel) => sentinel.open().await,
         }
     }
 
@@ -129,6 +160,8 @@ impl Door {
     pub(super) fn name(&self) -> &str {
         match self {
             Self::Server { name, .. } => name,
+            #[cfg(feature = "sentinel")]
+            Self::Sentinel(sentinel) => sentinel.name(),
         }
     }
 }
@@ -157,9 +190,13 @@ impl Manager {
             .map_err(|error| at(&self.door.name(), &error))?;
         Ok(Connection {
             multiplexed,
-            // As of now, for the server has just answered: what was given up before is not this one.
-            generation: self.health.generation(),
-            clock,
+            line: Arc::new(Line {
+                // As of now, for the server has just answered: what was given up before is not this one.
+                generation: self.health.generation(),
+                clock,
+                zero: Instant::now(),
+                used: AtomicU32::new(0),
+            }),
         })
     }
 }
@@ -172,6 +209,9 @@ impl ManageConnection for Manager {
         if let Some(pause) = self.health.pause(Instant::now(), PACE) {
             sleep(pause).await;
         }
+        // Whether this one is encrypted or not: it costs nothing.
+        #[cfg(feature = "tls")]
+        super::tls::provide();
         let made = match timeout(self.connect, self.make()).await {
             Ok(made) => made,
             Err(_) => Err(failure(format!(
@@ -186,7 +226,7 @@ impl ManageConnection for Manager {
 
     /// No `PING`: whoever uses a connection finds out whether it works, and says so.
     async fn is_valid(&self, connection: &mut Connection) -> Result<(), RedisError> {
-        if self.health.is_given_up(connection.generation) {
+        if self.health.is_given_up(connection.generation()) {
             Err(failure("given up".to_owned()))
         } else {
             Ok(())
@@ -194,6 +234,6 @@ impl ManageConnection for Manager {
     }
 
     fn has_broken(&self, connection: &mut Connection) -> bool {
-        self.health.is_given_up(connection.generation)
+        self.health.is_given_up(connection.generation())
     }
 }

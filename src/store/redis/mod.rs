@@ -11,6 +11,8 @@ mod beat;
 mod builder;
 mod call;
 mod clock;
+#[cfg(feature = "cluster")]
+mod cluster;
 mod connection;
 mod count;
 mod failure;
@@ -21,8 +23,13 @@ mod node;
 mod pursuit;
 mod reply;
 mod script;
+#[cfg(feature = "sentinel")]
+mod sentinel;
 mod servers;
+#[cfg(feature = "cluster")]
+mod slots;
 mod target;
+#[cfg(feature = "tls")]
 mod tls;
 
 use std::fmt;

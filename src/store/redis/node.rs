@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::beat::Clocks;
 use super::call::{Attempt, Call, Step};
 use super::connection::{Connection, Door, Manager, TIME};
-use super::failure::{Answer, failure};
+use super::failure::{Trouble, failure, understood};
 use super::health::Health;
 use super::target::Limits;
 
@@ -28,6 +28,8 @@ pub(super) struct Node {
     name: Box<str>,
     pool: Pool<Manager>,
     health: Arc<Health>,
+    /// How long the pool lets one wait.
+    ask: Duration,
     command: Duration,
 }
 
@@ -42,12 +44,13 @@ impl Node {
             Arc::clone(clocks),
             limits.connect,
         );
+        let ask = limits.checkout.min(ASK);
         let pool = Pool::builder()
             .max_size(limits.connections)
             // Idle connections stay: without these two the pool has no task of its own.
             .max_lifetime(None)
             .idle_timeout(None)
-            .connection_timeout(limits.checkout)
+            .connection_timeout(ask)
             // Not by the pool, which would pause for up to half of the checkout: by whoever waits.
             .retry_connection(false)
             .test_on_check_out(true)
@@ -56,20 +59,50 @@ impl Node {
             name,
             pool,
             health,
+            ask,
             command: limits.command,
         }
     }
 
-    /// A connection, given back to the pool already. It waits at most that long, and no longer than the pool's
-    /// attempts are worth waiting for: who has time left asks again.
+    /// A connection, given back to the pool already. It waits for a part of the patience: who has some left asks
+    /// again.
     async fn checkout(&self, patience: Duration) -> Result<Connection, RedisError> {
-        if let Ok(Ok(pooled)) = timeout(patience.min(ASK), self.pool.get()).await {
-            return Ok(pooled.clone());
+        let pooled = if patience >= self.ask {
+            // The pool's own timer, so that there is but one.
+            self.pool.get().await.ok()
+        } else {
+            timeout(patience, self.pool.get())
+                .await
+                .ok()
+                .and_then(Result::ok)
+        };
+        match pooled {
+            Some(pooled) => Ok(pooled.clone()),
+            None => Err(self
+                .health
+                .cause()
+                .unwrap_or_else(|| failure(format!("{}: no connection in time", self.name)))),
         }
-        Err(self
-            .health
-            .cause()
-            .unwrap_or_else(|| failure(format!("{}: no connection in time", self.name))))
+    }
+
+    /// What the operator knows it by.
+    #[cfg(feature = "cluster")]
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its host alone.
+    #[cfg(feature = "cluster")]
+    pub(super) fn host(&self) -> &str {
+        self.name
+            .rsplit_once(':')
+            .map_or(&*self.name, |(host, _)| host)
+    }
+
+    /// Whether no connection could be made, the last time.
+    #[cfg(feature = "cluster")]
+    pub(super) fn is_away(&self) -> bool {
+        self.health.cause().is_some()
     }
 
     /// One attempt of a call, with `ASKING` before it if the slot is on its way here.
@@ -80,21 +113,23 @@ impl Node {
         build: &(impl Fn(&Attempt) -> Cmd + Send + Sync),
     ) -> Step {
         let began = Instant::now();
-        let mut connection = match self.checkout(call.patience(began)).await {
+        let patience = call.patience(began);
+        let mut connection = match self.checkout(patience).await {
             Ok(connection) => connection,
             Err(cause) => return call.without_connection(began, Instant::now(), cause),
         };
-        if call.is_last() && connection.is_dead() {
+        let now = Instant::now();
+        if (connection.was_quiet(now) || call.is_last()) && connection.is_dead() {
             self.health.give_up(connection.generation());
             let cause = failure(format!("{}: the connection was cut", self.name));
-            return call.dead(Instant::now(), cause);
+            return call.dead(now, cause);
         }
         let not_after = connection.clock().now() + NOT_AFTER;
         let command = build(&Attempt {
             not_after,
             with_text: call.with_text(),
         });
-        let wait = self.wait(call.until());
+        let wait = self.wait(now, call.until());
         let reply = if asking {
             let mut pipeline = Pipeline::with_capacity(2);
             pipeline.cmd("ASKING").add_command(command);
@@ -104,11 +139,15 @@ impl Node {
             connection.send(&command, wait).await
         };
         self.judge(&connection, wait, reply.as_ref().err());
-        let answer = Answer::of(reply);
-        if let Answer::Demoted(_) = answer {
-            self.health.give_up(connection.generation());
+        match understood(reply) {
+            Ok(value) => call.answered(value),
+            Err(trouble) => {
+                if let Trouble::Demoted(_) = trouble {
+                    self.health.give_up(connection.generation());
+                }
+                call.troubled(Instant::now(), not_after, trouble)
+            }
         }
-        call.answered(Instant::now(), not_after, answer)
     }
 
     /// One attempt to send several commands in one go. Each has its own reply.
@@ -120,7 +159,7 @@ impl Node {
         let mut connection = self
             .checkout(until.saturating_duration_since(Instant::now()))
             .await?;
-        let wait = self.wait(until);
+        let wait = self.wait(Instant::now(), until);
         let replies = connection.send_all(commands, wait).await;
         self.judge(&connection, wait, replies.as_ref().err());
         replies
@@ -136,9 +175,8 @@ impl Node {
     }
 
     /// How long an attempt may take that begins now.
-    fn wait(&self, until: Instant) -> Duration {
-        self.command
-            .min(until.saturating_duration_since(Instant::now()))
+    fn wait(&self, now: Instant, until: Instant) -> Duration {
+        self.command.min(until.saturating_duration_since(now))
     }
 
     /// Whoever gets no reply gives up the connection.

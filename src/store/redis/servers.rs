@@ -10,10 +10,14 @@ use super::beat::{self, Clocks};
 pub(super) use super::call::{Again, Attempt, Reply};
 use super::call::{Call, Step, Via};
 use super::clock::StoreClock;
+#[cfg(feature = "cluster")]
+use super::cluster::Cluster;
 use super::connection::Door;
-use super::failure::{Answer, CallError};
+use super::failure::{CallError, Trouble, understood};
 use super::join::join_all;
 use super::node::Node;
+#[cfg(feature = "sentinel")]
+use super::sentinel::Sentinel;
 use super::target::{Limits, Reach, Target};
 use crate::id::Bucket;
 
@@ -37,6 +41,8 @@ pub(super) struct Shared {
 #[derive(Debug)]
 enum Route {
     One(Arc<Node>),
+    #[cfg(feature = "cluster")]
+    Cluster(Arc<Cluster>),
 }
 
 /// A server that holds records.
@@ -56,15 +62,28 @@ impl Servers {
             connect: reach.connect,
         };
         let clocks = Arc::new(Clocks::new(clock));
+        let one = |door: Result<Door, RedisError>| {
+            let door = door.expect("an address that was read is one");
+            Route::One(Arc::new(Node::new(door, &limits, &clocks)))
+        };
         let route = match reach.target {
-            Target::Server(info) => {
-                let door = Door::server(info, &clocks).expect("an address that was read is one");
-                Route::One(Arc::new(Node::new(door, &limits, &clocks)))
-            }
+            Target::Server(info) => one(Door::server(info, &clocks)),
             #[cfg(feature = "cluster")]
-            Target::Cluster(_) => unimplemented!("comes next"),
+            Target::Cluster(seeds) => Route::Cluster(Arc::new(Cluster::new(
+                seeds,
+                limits.clone(),
+                Arc::clone(&clocks),
+            ))),
             #[cfg(feature = "sentinel")]
-            Target::Sentinel { .. } => unimplemented!("comes next"),
+            Target::Sentinel {
+                sentinels,
+                master,
+                node,
+            } => {
+                let clocks = Arc::clone(&clocks);
+                let sentinel = Sentinel::new(sentinels, &master, node, clocks, reach.connect);
+                one(sentinel.map(Door::Sentinel))
+            }
         };
         Self(Arc::new(Shared {
             route,
@@ -86,14 +105,16 @@ impl Servers {
         let route = &self.0.route;
         let mut call = Call::new(until, again, self.0.limits.checkout, route.is_alone());
         let mut via = Via::Owner;
+        let mut asked: Option<Arc<Node>> = None;
         loop {
-            let began = Instant::now();
-            let step = match route.node(bucket, &via).await {
+            let step = match route.node(bucket, &via, asked.as_deref()).await {
                 Ok(node) => {
                     let asking = matches!(via, Via::Ask(_));
-                    node.attempt(asking, &mut call, &build).await
+                    let step = node.attempt(asking, &mut call, &build).await;
+                    asked = Some(node);
+                    step
                 }
-                Err(cause) => call.without_connection(began, Instant::now(), cause),
+                Err(cause) => call.nowhere(Instant::now(), cause),
             };
             match step {
                 Step::Done(result) => return result,
@@ -151,9 +172,9 @@ impl Servers {
         }));
         for ((_, members), sent) in groups.iter().zip(sent.await) {
             for (&n, value) in members.iter().zip(sent.into_iter().flatten()) {
-                replies[n] = match Answer::of(Ok(value)) {
-                    Answer::Value(value) => Some(Ok(value)),
-                    Answer::Refused(error) => Some(Err(error)),
+                replies[n] = match understood(Ok(value)) {
+                    Ok(value) => Some(Ok(value)),
+                    Err(Trouble::Refused(error)) => Some(Err(error)),
                     // For one by one.
                     _ => None,
                 };
@@ -165,15 +186,15 @@ impl Servers {
     /// Every server that holds records, as far as is known.
     pub(super) async fn primaries(&self) -> Result<Vec<Primary>, CallError> {
         self.keep_beating();
-        Ok(self
-            .0
-            .route
-            .nodes()
+        let nodes = match &self.0.route {
+            Route::One(node) => vec![Arc::clone(node)],
+            #[cfg(feature = "cluster")]
+            Route::Cluster(cluster) => cluster.primaries().await.map_err(CallError::NotSent)?,
+        };
+        let checkout = self.0.limits.checkout;
+        Ok(nodes
             .into_iter()
-            .map(|node| Primary {
-                node,
-                checkout: self.0.limits.checkout,
-            })
+            .map(|node| Primary { node, checkout })
             .collect())
     }
 
@@ -187,10 +208,13 @@ impl Servers {
 }
 
 impl Shared {
-    /// Reads the clock of every server. One that is away is told by whoever needs it.
+    /// Reads the clock of every server. That one is away is told by whoever needs it.
     pub(super) async fn read_clocks(&self) {
         let nodes = self.route.nodes();
-        join_all(nodes.iter().map(|node| node.read_clock(&self.clocks))).await;
+        let read = join_all(nodes.iter().map(|node| node.read_clock(&self.clocks))).await;
+        if read.iter().any(Result::is_err) {
+            self.route.look_up();
+        }
     }
 
     pub(super) fn stopped_beating(&self) {
@@ -199,16 +223,38 @@ impl Shared {
 }
 
 impl Route {
-    /// The server for the next attempt.
-    async fn node(&self, _bucket: Bucket, _via: &Via) -> Result<Arc<Node>, RedisError> {
+    /// The server for the next attempt. `asked` is the one of the last.
+    #[cfg_attr(
+        not(feature = "cluster"),
+        expect(unused_variables, reason = "where there is but one, it is that one")
+    )]
+    async fn node(
+        &self,
+        bucket: Bucket,
+        via: &Via,
+        asked: Option<&Node>,
+    ) -> Result<Arc<Node>, RedisError> {
         match self {
             Self::One(node) => Ok(Arc::clone(node)),
+            #[cfg(feature = "cluster")]
+            Self::Cluster(cluster) => cluster.node(bucket, via, asked).await,
+        }
+    }
+
+    /// A server does not answer: perhaps another one has taken its place.
+    fn look_up(&self) {
+        match self {
+            Self::One(_) => {}
+            #[cfg(feature = "cluster")]
+            Self::Cluster(cluster) => cluster.look_up(),
         }
     }
 
     const fn is_alone(&self) -> bool {
         match self {
             Self::One(_) => true,
+            #[cfg(feature = "cluster")]
+            Self::Cluster(_) => false,
         }
     }
 
@@ -216,6 +262,8 @@ impl Route {
     fn nodes(&self) -> Vec<Arc<Node>> {
         match self {
             Self::One(node) => vec![Arc::clone(node)],
+            #[cfg(feature = "cluster")]
+            Self::Cluster(cluster) => cluster.nodes(),
         }
     }
 
@@ -223,6 +271,23 @@ impl Route {
     fn groups(&self, commands: &[(Bucket, Cmd)]) -> Vec<(Arc<Node>, Vec<usize>)> {
         match self {
             Self::One(node) => vec![(Arc::clone(node), (0..commands.len()).collect())],
+            #[cfg(feature = "cluster")]
+            Self::Cluster(cluster) => {
+                let mut groups: Vec<(Arc<Node>, Vec<usize>)> = Vec::new();
+                for (n, (bucket, _)) in commands.iter().enumerate() {
+                    let Some(node) = cluster.owner(*bucket) else {
+                        continue;
+                    };
+                    match groups
+                        .iter_mut()
+                        .find(|(known, _)| Arc::ptr_eq(known, &node))
+                    {
+                        Some((_, members)) => members.push(n),
+                        None => groups.push((node, vec![n])),
+                    }
+                }
+                groups
+            }
         }
     }
 }

@@ -1,13 +1,14 @@
 //! Where Redis is, and how long to wait for it.
 
+use std::fmt;
 use std::time::Duration;
 
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
 
 use crate::error::ConfigError;
 
-/// What a store talks to. Its `Debug` shows no password: that of the addresses does not.
-#[derive(Debug, Clone)]
+/// What a store talks to.
+#[derive(Clone)]
 pub(super) enum Target {
     /// One server.
     Server(ConnectionInfo),
@@ -33,6 +34,25 @@ pub(super) struct Reach {
     pub(super) checkout: Duration,
     pub(super) command: Duration,
     pub(super) connect: Duration,
+}
+
+/// Shows hosts and ports: no user, no password, no key.
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Server(info) => f.debug_tuple("Server").field(&name(info)).finish(),
+            #[cfg(feature = "cluster")]
+            Self::Cluster(seeds) => f.debug_list().entries(seeds.iter().map(name)).finish(),
+            #[cfg(feature = "sentinel")]
+            Self::Sentinel {
+                sentinels, master, ..
+            } => f
+                .debug_struct("Sentinel")
+                .field("sentinels", &sentinels.iter().map(name).collect::<Vec<_>>())
+                .field("master", master)
+                .finish_non_exhaustive(),
+        }
+    }
 }
 
 /// How to talk to a server, whichever it is.
@@ -82,6 +102,25 @@ pub(super) fn checked(info: ConnectionInfo) -> Result<ConnectionInfo, ConfigErro
     // Requests share a connection, and none waits for the bytes of the next.
     let settings = info.tcp_settings().clone().set_nodelay(true);
     Ok(info.set_tcp_settings(settings))
+}
+
+/// The same way to talk to another server.
+#[cfg(any(feature = "cluster", feature = "sentinel"))]
+pub(super) fn at_place(info: &ConnectionInfo, host: &str, port: u16) -> ConnectionInfo {
+    let addr = match info.addr() {
+        ConnectionAddr::TcpTls {
+            insecure,
+            tls_params,
+            ..
+        } => ConnectionAddr::TcpTls {
+            host: host.to_owned(),
+            port,
+            insecure: *insecure,
+            tls_params: tls_params.clone(),
+        },
+        _ => ConnectionAddr::Tcp(host.to_owned(), port),
+    };
+    info.clone().set_addr(addr)
 }
 
 /// What an operator knows a server by.
