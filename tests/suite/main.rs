@@ -28,7 +28,6 @@ mod showcase_users;
 mod staging;
 mod superseded;
 mod support;
-mod tmp_redis;
 mod updates;
 mod users;
 mod wrappers;
