@@ -3,6 +3,8 @@
 use http::{HeaderMap, Method, Request, header};
 use serde_json::{Value, json};
 
+use super::Showcase;
+
 /// A client with at most one cookie. A clone is the same browser's other tab, until one of them gets another cookie.
 #[derive(Clone)]
 pub(crate) struct Client {
@@ -35,6 +37,18 @@ impl Client {
             cookie: None,
             headers: HeaderMap::new(),
         }
+    }
+
+    /// The same browser, with this showcase: as behind a load balancer. Its cookie is its own from here on.
+    pub(crate) fn at(&self, showcase: &Showcase) -> Self {
+        let mut client = self.clone();
+        client.go_to(showcase);
+        client
+    }
+
+    /// Sends everything to this showcase from now on.
+    pub(crate) fn go_to(&mut self, showcase: &Showcase) {
+        self.base = showcase.url().into();
     }
 
     /// Sends this header with every request.

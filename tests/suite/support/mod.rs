@@ -5,6 +5,7 @@ pub(crate) mod client;
 pub(crate) mod dump;
 mod frames;
 pub(crate) mod monitor;
+pub(crate) mod places;
 mod process;
 pub(crate) mod proxy;
 pub(crate) mod redis;
@@ -13,6 +14,7 @@ pub(crate) mod showcase;
 pub(crate) mod wait;
 
 pub(crate) use client::Client;
+pub(crate) use places::{Pair, Place, on_both};
 pub(crate) use proxy::Proxy;
 pub(crate) use redis::Server;
 pub(crate) use showcase::Showcase;

@@ -43,6 +43,11 @@ impl Showcase {
         }
     }
 
+    /// Starts one on this Redis.
+    pub(crate) fn on(redis: &str, options: &[&str]) -> Self {
+        Self::start(&[&["--redis", redis], options].concat())
+    }
+
     /// Lets it say what is wrong with these options, and end.
     pub(crate) fn refuse(options: &[&str]) -> Output {
         Command::new(program())
