@@ -2,6 +2,7 @@
 
 pub(crate) mod browser;
 pub(crate) mod client;
+pub(crate) mod crowd;
 pub(crate) mod dump;
 mod frames;
 pub(crate) mod monitor;

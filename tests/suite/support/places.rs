@@ -1,5 +1,7 @@
 //! Where showcases keep their sessions: one in its memory, one in a Redis, two in the same Redis.
 
+use serde_json::json;
+
 use super::{Client, Server, Showcase};
 
 /// What a test of one showcase runs on; several that are started here share a Redis.
@@ -51,14 +53,42 @@ pub(crate) struct Pair {
 
 impl Pair {
     pub(crate) fn start(options: &[&str]) -> Self {
+        Self::with([options; 2])
+    }
+
+    /// Each with options of its own.
+    pub(crate) fn with(options: [&[&str]; 2]) -> Self {
         let server = Server::start();
-        let showcases = [(); 2].map(|()| Showcase::on(&server.url(), options));
+        let showcases = options.map(|options| Showcase::on(&server.url(), options));
         Self { showcases, server }
     }
 
     /// One of the two; odd and even numbers take turns.
     pub(crate) fn turn(&self, number: usize) -> &Showcase {
         &self.showcases[number % 2]
+    }
+
+    /// A client that is signed in at one of the two.
+    pub(crate) fn signed_in(&self, number: usize, user: &str) -> Client {
+        self.turn(number).signed_in(user)
+    }
+
+    /// Ends all of a user's sessions, at one of the two: how many.
+    #[track_caller]
+    pub(crate) fn revoke(&self, number: usize, user: &str) -> u64 {
+        let mut administrator = self.turn(number).client();
+        let revocation = json!({ "user": user, "reason": "" });
+        let answer = administrator.post_json("/api/admin/revoke", &revocation);
+        assert_eq!(answer.status, 200);
+        answer.json()["ended"].as_u64().expect("it is a number")
+    }
+
+    /// Whether this client is signed in: the same at both.
+    #[track_caller]
+    pub(crate) fn is_signed_in(&self, client: &Client) -> bool {
+        let [one, other] = self.both(client).map(|mut client| client.is_signed_in());
+        assert_eq!(one, other, "both processes say the same");
+        one
     }
 
     /// The same browser at each of the two.
