@@ -16,6 +16,7 @@ mod harness;
 mod ids;
 mod login;
 mod memory;
+mod network;
 mod responses;
 mod servers;
 mod showcase;
