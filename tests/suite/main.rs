@@ -23,6 +23,7 @@ mod showcase;
 mod showcase_data;
 mod showcase_pages;
 mod showcase_program;
+mod showcase_redis;
 mod showcase_two;
 mod showcase_two_data;
 mod showcase_two_ends;
