@@ -24,6 +24,7 @@ mod showcase_data;
 mod showcase_pages;
 mod showcase_program;
 mod showcase_redis;
+mod showcase_restart;
 mod showcase_two;
 mod showcase_two_data;
 mod showcase_two_ends;
