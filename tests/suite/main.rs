@@ -17,6 +17,7 @@ mod ids;
 mod login;
 mod memory;
 mod network;
+mod redis;
 mod responses;
 mod servers;
 mod showcase;

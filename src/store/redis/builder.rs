@@ -4,13 +4,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
+use redis::ConnectionInfo;
 
 use super::clock::StoreClock;
 use super::keys::Keyspace;
 use super::pursuit::Pursuit;
 use super::servers::Servers;
-use super::target::{Reach, Target};
+use super::target::{self, Reach, Target};
 use super::{Inner, RedisStore};
 use crate::error::ConfigError;
 use crate::event::Tally;
@@ -36,7 +36,7 @@ pub struct RedisStoreBuilder {
     #[cfg(feature = "tls")]
     tls: super::tls::Certificates,
     #[cfg(feature = "sentinel")]
-    login: super::sentinel::Login,
+    login: Option<(Option<String>, String)>,
 }
 
 /// What the addresses are of.
@@ -77,7 +77,7 @@ impl RedisStoreBuilder {
             #[cfg(feature = "tls")]
             tls: super::tls::Certificates::default(),
             #[cfg(feature = "sentinel")]
-            login: super::sentinel::Login::default(),
+            login: None,
         }
     }
 
@@ -148,8 +148,7 @@ impl RedisStoreBuilder {
     /// Default: no user, no password.
     #[cfg(feature = "sentinel")]
     pub fn server_login(mut self, user: Option<&str>, password: &str) -> Self {
-        self.login.user = user.map(str::to_owned);
-        self.login.password = Some(password.to_owned());
+        self.login = Some((user.map(str::to_owned), password.to_owned()));
         self
     }
 
@@ -227,28 +226,11 @@ impl RedisStoreBuilder {
         })))
     }
 
-    /// The address, without a word of it in an error: there may be a password in it.
     fn parse(&self, url: &str) -> Result<ConnectionInfo, ConfigError> {
-        if cfg!(not(feature = "tls")) && url.starts_with("rediss:") {
-            return Err(ConfigError::new(
-                "an address of Redis asks for TLS: switch on the feature \"tls\", or write redis://",
-            ));
-        }
-        let info = url.into_connection_info().map_err(|_| {
-            ConfigError::new(
-                "an address of Redis cannot be read: write it as redis://user:password@host:port/database, with what \
-                 is special in the password percent-encoded",
-            )
-        })?;
-        if let ConnectionAddr::TcpTls { insecure: true, .. } = info.addr() {
-            return Err(ConfigError::new(
-                "an address of Redis says #insecure, which would accept anybody's certificate: take that away, and \
-                 give the authority's certificate with `root_certificate`",
-            ));
-        }
+        let info = target::parse(url)?;
         // An instance's name there is worth less than another command at every connection, and another right.
-        let login = info.redis_settings().clone().set_skip_set_lib_name();
-        let info = info.set_redis_settings(login);
+        let settings = info.redis_settings().clone().set_skip_set_lib_name();
+        let info = info.set_redis_settings(settings);
         #[cfg(feature = "tls")]
         let info = self.tls.put_into(info)?;
         Ok(info)
@@ -268,11 +250,26 @@ impl RedisStoreBuilder {
             }
             #[cfg(feature = "sentinel")]
             Place::Sentinel(master) => Ok(Target::Sentinel {
+                node: self.node(&infos[0]),
                 sentinels: infos,
                 master: master.clone(),
-                login: self.login.clone(),
             }),
         }
+    }
+}
+
+#[cfg(feature = "sentinel")]
+impl RedisStoreBuilder {
+    /// How to log in to a server that the sentinels name; TLS is as with the sentinels.
+    fn node(&self, sentinel: &ConnectionInfo) -> ConnectionInfo {
+        let mut login = redis::RedisConnectionInfo::default().set_skip_set_lib_name();
+        if let Some((user, password)) = &self.login {
+            if let Some(user) = user {
+                login = login.set_username(user);
+            }
+            login = login.set_password(password);
+        }
+        sentinel.clone().set_redis_settings(login)
     }
 }
 

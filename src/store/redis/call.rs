@@ -71,6 +71,8 @@ pub(super) struct Call {
     /// How long it waits for a connection, and since when it has none.
     checkout: Duration,
     without: Option<Instant>,
+    /// There is but one server: a redirection leads nowhere.
+    alone: bool,
     with_text: bool,
     /// What was lost, and until when it may run.
     lost: Option<u64>,
@@ -80,12 +82,13 @@ pub(super) struct Call {
 }
 
 impl Call {
-    pub(super) const fn new(until: Instant, again: Again, checkout: Duration) -> Self {
+    pub(super) const fn new(until: Instant, again: Again, checkout: Duration, alone: bool) -> Self {
         Self {
             until,
             again,
             checkout,
             without: None,
+            alone,
             with_text: false,
             lost: None,
             losses: 0,
@@ -103,6 +106,11 @@ impl Call {
     /// last time, is not risked on one that is dead already.
     pub(super) fn is_last(&self) -> bool {
         self.again == Again::Never || self.losses > 0
+    }
+
+    /// When it is over, answered or not.
+    pub(super) const fn until(&self) -> Instant {
+        self.until
     }
 
     /// How long to wait for a connection.
@@ -152,6 +160,9 @@ impl Call {
             Answer::NoScript(error) => {
                 self.with_text = true;
                 self.go(now, Duration::ZERO, Via::Owner, CallError::Refused(error))
+            }
+            Answer::Moved(error) | Answer::Ask(error) if self.alone => {
+                self.failed(CallError::Refused(error))
             }
             Answer::Moved(error) => match named(&error) {
                 Some(server) => {
@@ -236,7 +247,7 @@ mod tests {
 
     fn call(again: Again) -> (Call, Instant) {
         let now = Instant::now();
-        (Call::new(now + 150 * MS, again, 100 * MS), now)
+        (Call::new(now + 150 * MS, again, 100 * MS, false), now)
     }
 
     fn cut() -> RedisError {

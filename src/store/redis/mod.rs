@@ -7,12 +7,17 @@
 //! 3. What is not known to have happened is never told as if it had, nor done twice: see [`pursuit`].
 
 mod ask;
+mod beat;
 mod builder;
 mod call;
 mod clock;
+mod connection;
 mod count;
 mod failure;
+mod health;
+mod join;
 mod keys;
+mod node;
 mod pursuit;
 mod reply;
 mod script;

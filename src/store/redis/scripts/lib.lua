@@ -34,7 +34,7 @@ local function really_absent(present, absent)
   redis.call('EXISTS', present, absent)
 end
 
-local HEAD = '^(%d+) ([%x%-]+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) ()'
+local HEAD = '^(%d+) ([%x%-]+) (%d+) (%-?%d*) (%-?%d+) (%d+) (%d+) (%d+) (%d+) ()'
 local SEEN = '^(%d+) (%S+) (%d+) ()'
 
 -- A record or a tombstone; nil for what is neither. `tombstone` is its text.
@@ -59,8 +59,10 @@ local function read(bytes)
   local agent_end = agent_at + agent_len
   return {
     parts = parts,
-    version = version, handle = handle, created = created, signed_in = signed_in, flags = flags,
-    absolute = tonumber(absolute), idle = tonumber(idle), touch = tonumber(touch), seen = tonumber(seen),
+    version = version, handle = handle, created = tonumber(created), flags = flags,
+    -- Those two are written as the time since it was made; '-': it never signed in.
+    signed_in = created + (tonumber(signed_in) or -created), absolute = created + absolute,
+    idle = tonumber(idle), touch = tonumber(touch), seen = tonumber(seen),
     user = string.sub(parts.m, user_at, user_end - 1), head_rest = string.sub(parts.m, user_end),
     address = address, agent = string.sub(parts.s, agent_at, agent_end - 1), seen_rest = string.sub(parts.s, agent_end),
   }

@@ -72,10 +72,11 @@ if mode == 'sign_in' then
 else
   saw(record, ARGV[5], ARGV[6], ARGV[7])
   if mode == 'renew' then
-    record.signed_in, record.absolute = ARGV[9], tonumber(ARGV[10])
+    record.absolute = tonumber(ARGV[10])
     record.parts.m = table.concat({
-      record.version, record.handle, record.created, ARGV[9], ARGV[10], num(record.idle), num(record.touch),
-      record.flags, #record.user, record.user,
+      record.version, record.handle, num(record.created), num(ARGV[9] - record.created),
+      num(record.absolute - record.created), num(record.idle), num(record.touch), record.flags, #record.user,
+      record.user,
     }, ' ') .. record.head_rest
   end
 end

@@ -33,8 +33,8 @@ local function plan_room(now, index, prefix, limit, refuses, except)
     end
     table.sort(live, function(a, b)
       local ra, rb = a.record, b.record
-      if ra.signed_in ~= rb.signed_in then return tonumber(ra.signed_in) < tonumber(rb.signed_in) end
-      if ra.created ~= rb.created then return tonumber(ra.created) < tonumber(rb.created) end
+      if ra.signed_in ~= rb.signed_in then return ra.signed_in < rb.signed_in end
+      if ra.created ~= rb.created then return ra.created < rb.created end
       return a.digest < b.digest
     end)
     for n = 1, over do
