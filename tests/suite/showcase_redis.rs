@@ -69,7 +69,7 @@ fn a_process_that_restarts_finds_its_sessions_and_ends_again() {
     for (number, client) in clients.iter_mut().enumerate() {
         client.put("/api/data/x", &json!(number));
     }
-    pair.revoke(1, "bob");
+    pair.turn(1).revoke("bob");
     // Killed, and another one in its place.
     pair.showcases[0] = Showcase::on(&pair.server.url(), &[]);
     for (number, client) in clients.iter().enumerate() {

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use crate::showcase::{assert_ended, refusal};
 use crate::support::crowd::{at_once, race};
-use crate::support::{Client, Pair};
+use crate::support::wait::wait_for;
+use crate::support::{Client, Pair, Proxy, Server, Showcase};
 
 /// Holds one of the two sides of a race back a little, each time a little differently: even rounds one, odd ones the
 /// other.
@@ -32,7 +33,7 @@ fn inv12_r46_a_login_that_races_revoking_all_is_wholly_before_or_wholly_after() 
             },
             || {
                 stagger(round, 1);
-                pair.revoke(round + 1, &user)
+                pair.turn(round + 1).revoke(&user)
             },
         );
         for mut tab in pair.both(&first) {
@@ -50,6 +51,43 @@ fn inv12_r46_a_login_that_races_revoking_all_is_wholly_before_or_wholly_after() 
             assert_ended(&mut late.clone(), "revoked");
         }
     }
+}
+
+/// The login's process is far from Redis, so that its command is still on its way when the end is acknowledged.
+#[test]
+fn inv12_r46_a_login_whose_request_began_before_revoking_all_does_not_survive_it() {
+    const ONE_WAY: Duration = Duration::from_millis(40);
+    let server = Server::start();
+    let proxy = Proxy::start(server.address());
+    let (far, near) = (
+        Showcase::on(&proxy.url(), &[]),
+        Showcase::on(&server.url(), &[]),
+    );
+    far.signed_in("alice");
+    proxy.slow(ONE_WAY);
+    let mut refused = 0;
+    wait_for("logins are refused", || {
+        let login = || {
+            let mut late = far.client();
+            let answer = late.login("alice");
+            (answer, Instant::now(), late.at(&near))
+        };
+        let revoke = || {
+            thread::sleep(ONE_WAY / 2);
+            let began = Instant::now();
+            near.revoke("alice");
+            began
+        };
+        let ((answer, answered, mut late), ending) = race(login, revoke);
+        if answer.status != 200 {
+            assert_eq!(answer.refused(), refusal(401, "session_ended"));
+            refused += 1;
+        } else if late.is_signed_in() {
+            // Its request began after the end: from there to Redis and back it takes this long.
+            assert!(answered - ending >= 2 * ONE_WAY, "it began before the end");
+        }
+        (refused == 5).then_some(())
+    });
 }
 
 #[test]
@@ -134,7 +172,7 @@ fn inv12_r46_revoking_all_terminates_and_holds_against_loops_of_logins_and_of_re
             .collect();
         for number in 0..20 {
             let began = Instant::now();
-            pair.revoke(number, "mallory");
+            pair.turn(number).revoke("mallory");
             ends.push((began, Instant::now()));
             thread::sleep(Duration::from_millis(10));
         }
@@ -158,7 +196,7 @@ fn inv12_r46_revoking_all_terminates_and_holds_against_loops_of_logins_and_of_re
         }
     }
     assert!(before >= 20, "there was something to end: {before}");
-    pair.revoke(0, "mallory");
+    pair.turn(0).revoke("mallory");
     assert!(sign_ins.iter().all(|one| !pair.is_signed_in(&one.client)));
 }
 

@@ -40,7 +40,7 @@ fn a_user_of_both_is_listed_limited_and_ended_as_one() {
         assert_ended(&mut oldest, "limit");
     }
     assert_eq!(listed(&pair, &clients[4]).len(), 4);
-    assert_eq!(pair.revoke(0, "alice"), 4);
+    assert_eq!(pair.turn(0).revoke("alice"), 4);
     for client in &clients[1..] {
         for mut tab in pair.both(client) {
             assert_ended(&mut tab, "revoked");
@@ -165,7 +165,7 @@ fn r48_whoever_is_revoked_at_one_is_refused_by_the_next_request_at_the_other() {
                 let mut tab = client.at(pair.turn(number));
                 scope.spawn(move || tab.put("/api/data/x", &json!(number)));
             }
-            assert_eq!(pair.revoke(number, &user), 2);
+            assert_eq!(pair.turn(number).revoke(&user), 2);
             for client in &clients {
                 assert_ended(&mut client.at(pair.turn(number + 1)), "revoked");
             }

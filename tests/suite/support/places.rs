@@ -1,7 +1,5 @@
 //! Where showcases keep their sessions: one in its memory, one in a Redis, two in the same Redis.
 
-use serde_json::json;
-
 use super::{Client, Server, Showcase};
 
 /// What a test of one showcase runs on; several that are started here share a Redis.
@@ -71,16 +69,6 @@ impl Pair {
     /// A client that is signed in at one of the two.
     pub(crate) fn signed_in(&self, number: usize, user: &str) -> Client {
         self.turn(number).signed_in(user)
-    }
-
-    /// Ends all of a user's sessions, at one of the two: how many.
-    #[track_caller]
-    pub(crate) fn revoke(&self, number: usize, user: &str) -> u64 {
-        let mut administrator = self.turn(number).client();
-        let revocation = json!({ "user": user, "reason": "" });
-        let answer = administrator.post_json("/api/admin/revoke", &revocation);
-        assert_eq!(answer.status, 200);
-        answer.json()["ended"].as_u64().expect("it is a number")
     }
 
     /// Whether this client is signed in: the same at both.
