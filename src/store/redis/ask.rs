@@ -9,7 +9,7 @@ use super::script::{APPLY, CREATE, END_ONE, END_USER, LIST, REPLACE};
 use super::servers::Attempt;
 use crate::clock::micros;
 use crate::id::{Kind, RecordKey, UserId};
-use crate::record::{Changes, EndReason, Entry, Guard, Op, Seen, wire_address, wire_agent};
+use crate::record::{Change, Changes, EndReason, Entry, Guard, Op, Seen, wire_address, wire_agent};
 use crate::store::rules::{listed_for, signed_in_at};
 use crate::store::{Apply, AtLimit, Create, EndScope, EndSessions, Limit, Renewal, Replace};
 
@@ -190,46 +190,43 @@ fn limit(limit: Option<Limit>) -> (u32, &'static str) {
     }
 }
 
+/// Instant, address and agent in one, or nothing.
 fn push_seen(command: &mut Cmd, seen: Option<&Seen>) {
-    match seen {
-        None => {
-            command.arg("").arg("").arg("");
-        }
-        Some(seen) => {
-            let address = seen
-                .address
-                .as_deref()
-                .map_or(Cow::Borrowed(""), wire_address);
-            let agent = seen.agent.as_deref().map_or("", wire_agent);
-            command.arg(micros(seen.at)).arg(&*address).arg(agent);
-        }
-    }
+    let Some(seen) = seen else {
+        command.arg("");
+        return;
+    };
+    let address = seen.address.as_deref().filter(|text| !text.is_empty());
+    let address = address.map_or(Cow::Borrowed("-"), wire_address);
+    let agent = seen.agent.as_deref().map_or("", wire_agent);
+    command.arg(format!("{} {address} {agent}", micros(seen.at)));
 }
 
 fn push_changes(command: &mut Cmd, changes: &Changes) {
     match &changes.clear {
         None => {
-            command.arg("").arg(0);
+            command.arg("");
         }
         Some(clear) => {
-            command.arg("1").arg(clear.keep.len());
+            command.arg(clear.keep.len());
             for name in &clear.keep {
                 command.arg(&**name);
             }
         }
     }
-    for change in &changes.each {
-        command.arg(&*change.name);
-        match &change.guard {
-            Guard::Any => command.arg("*").arg(""),
-            Guard::Unchanged(None) => command.arg("-").arg(""),
-            Guard::Unchanged(Some(read)) => command.arg("=").arg(&**read),
+    for Change { name, guard, op } in &changes.each {
+        let (words, read): ([&str; 3], &[u8]) = match guard {
+            Guard::Any => (["set", "remove", "add"], b""),
+            Guard::Unchanged(None) => (["set-", "remove-", "add-"], b""),
+            Guard::Unchanged(Some(read)) => (["set=", "remove=", "add="], read),
         };
-        match &change.op {
-            Op::Set(json) => command.arg("set").arg(&**json),
-            Op::Remove => command.arg("remove").arg(""),
-            Op::Add(by) => command.arg("add").arg(by),
+        command.arg(&**name);
+        match op {
+            Op::Set(json) => command.arg(words[0]).arg(&**json),
+            Op::Remove => command.arg(words[1]).arg(""),
+            Op::Add(by) => command.arg(words[2]).arg(by),
         };
+        command.arg(read);
     }
 }
 
