@@ -23,6 +23,10 @@ pub(super) const IDLE: Duration = Duration::from_secs(30 * 60);
 /// How far `seen` may lag behind in them.
 pub(super) const THRESHOLD: Duration = MINUTE;
 
+/// How far a store's clock, as this instance knows it, may be behind the instant of something that has happened: that of
+/// a remote store is behind by a round trip.
+pub(super) const LAG: Duration = Duration::from_secs(1);
+
 /// A store and a user whom nobody else in it has: cases do not meet, also where they share a server.
 pub(super) struct Case<S> {
     pub(super) store: Arc<S>,
