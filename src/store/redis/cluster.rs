@@ -135,7 +135,10 @@ impl Cluster {
         tokio::spawn(Looking(Arc::clone(self)).run());
     }
 
-    async fn wait_for<T>(self: &Arc<Self>, found: impl Fn(&Map) -> Option<T>) -> Option<T> {
+    async fn wait_for<T: Send>(
+        self: &Arc<Self>,
+        found: impl Fn(&Map) -> Option<T> + Send + Sync,
+    ) -> Option<T> {
         let mut changes = self.map.subscribe();
         let now = found(&changes.borrow_and_update());
         if now.is_some() {

@@ -108,11 +108,11 @@ impl Node {
     /// One attempt of a call, with `ASKING` before it if the slot is on its way here.
     pub(super) async fn attempt(
         &self,
+        began: Instant,
         asking: bool,
         call: &mut Call,
         build: &(impl Fn(&Attempt) -> Cmd + Send + Sync),
     ) -> Step {
-        let began = Instant::now();
         let patience = call.patience(began);
         let mut connection = match self.checkout(patience).await {
             Ok(connection) => connection,
