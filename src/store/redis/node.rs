@@ -124,12 +124,16 @@ impl Node {
             let cause = failure(format!("{}: the connection was cut", self.name));
             return call.dead(now, cause);
         }
-        let not_after = connection.clock().now() + NOT_AFTER;
+        let wait = self.wait(now, call.until());
+        if wait.is_zero() {
+            let cause = failure(format!("{}: no time was left", self.name));
+            return call.without_connection(began, now, cause);
+        }
+        let not_after = connection.clock().now().saturating_add(NOT_AFTER);
         let command = build(&Attempt {
             not_after,
             with_text: call.with_text(),
         });
-        let wait = self.wait(now, call.until());
         let reply = if asking {
             let mut pipeline = Pipeline::with_capacity(2);
             pipeline.cmd("ASKING").add_command(command);
