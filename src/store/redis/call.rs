@@ -122,7 +122,7 @@ impl Call {
         until.saturating_duration_since(now)
     }
 
-    /// There was no connection in a part of the time that there is.
+    /// There was no connection, or nobody to connect to, in a part of the time that there is.
     pub(super) fn without_connection(
         &mut self,
         since: Instant,
@@ -139,12 +139,6 @@ impl Call {
             Via::Refreshed,
             CallError::NotSent(cause),
         )
-    }
-
-    /// Nobody is known who has the slot.
-    pub(super) fn nowhere(&mut self, now: Instant, cause: RedisError) -> Step {
-        let pause = self.growing();
-        self.go(now, pause, Via::Refreshed, CallError::NotSent(cause))
     }
 
     /// The connection turned out to be dead before anything was handed to it.

@@ -135,7 +135,10 @@ impl Cluster {
         tokio::spawn(Looking(Arc::clone(self)).run());
     }
 
-    async fn wait_for<T>(self: &Arc<Self>, found: impl Fn(&Map) -> Option<T>) -> Option<T> {
+    async fn wait_for<T: Send>(
+        self: &Arc<Self>,
+        found: impl Fn(&Map) -> Option<T> + Send + Sync,
+    ) -> Option<T> {
         let mut changes = self.map.subscribe();
         let now = found(&changes.borrow_and_update());
         if now.is_some() {
@@ -167,7 +170,7 @@ impl Cluster {
         known.sort_by_key(|node| node.is_away());
         let mut failed = None;
         for node in known.iter().take(ASKED) {
-            match self.ask(node).await {
+            match self.ask(node, ANSWER).await {
                 Ok(map) => return self.found(map),
                 Err(error) => failed = Some(error),
             }
@@ -176,7 +179,8 @@ impl Cluster {
             let asked = match Door::server(seed.clone(), &self.clocks) {
                 Ok(door) => {
                     let node = Node::new(door, &self.limits, &self.clocks);
-                    self.ask(&node).await
+                    // Its connection is made for this and dropped after it: the time for that comes on top.
+                    self.ask(&node, self.limits.connect + ANSWER).await
                 }
                 Err(error) => Err(error),
             };
@@ -188,12 +192,23 @@ impl Cluster {
         self.look().failed = failed;
     }
 
-    async fn ask(&self, node: &Node) -> Result<Map, RedisError> {
+    /// Asks a server, as long as it may still answer.
+    async fn ask(&self, node: &Node, patience: Duration) -> Result<Map, RedisError> {
         let mut pipeline = Pipeline::with_capacity(1);
         pipeline.cmd("CLUSTER").arg("SLOTS");
-        let until = Instant::now() + ANSWER;
-        let reply = node.send_all(&pipeline, until).await?.pop();
-        let reply = reply
+        let until = Instant::now() + patience;
+        let replies = loop {
+            match node
+                .send_all(&pipeline, until.min(Instant::now() + ANSWER))
+                .await
+            {
+                Err(_) if !node.is_away() && Instant::now() < until => {}
+                replies => break replies?,
+            }
+        };
+        let reply = replies
+            .into_iter()
+            .next()
             .map(redis::Value::extract_error)
             .transpose()
             .map_err(|error| at(&node.name(), &error))?;

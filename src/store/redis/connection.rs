@@ -126,6 +126,8 @@ pub(super) enum Door {
         manager: RedisConnectionManager,
         name: Box<str>,
         clock: Arc<ServerClock>,
+        #[cfg(feature = "tls")]
+        encrypted: bool,
     },
     #[cfg(feature = "sentinel")]
     Sentinel(Sentinel),
@@ -136,6 +138,8 @@ impl Door {
     pub(super) fn server(info: ConnectionInfo, clocks: &Clocks) -> Result<Self, RedisError> {
         Ok(Self::Server {
             name: name(&info),
+            #[cfg(feature = "tls")]
+            encrypted: super::tls::is_encrypted(&info),
             manager: RedisConnectionManager::new(info)?,
             clock: clocks.add(),
         })
@@ -147,12 +151,22 @@ impl Door {
                 manager,
                 name,
                 clock,
+                ..
             } => {
                 let opened = manager.connect().await.map_err(|error| at(name, &error))?;
                 Ok((opened, Arc::clone(clock)))
             }
             #[cfg(feature = "sentinel")]
             Self::Sentinel(sentinel) => sentinel.open().await,
+        }
+    }
+
+    #[cfg(feature = "tls")]
+    const fn is_encrypted(&self) -> bool {
+        match self {
+            Self::Server { encrypted, .. } => *encrypted,
+            #[cfg(feature = "sentinel")]
+            Self::Sentinel(sentinel) => sentinel.is_encrypted(),
         }
     }
 
@@ -209,9 +223,10 @@ impl ManageConnection for Manager {
         if let Some(pause) = self.health.pause(Instant::now(), PACE) {
             sleep(pause).await;
         }
-        // Whether this one is encrypted or not: it costs nothing.
         #[cfg(feature = "tls")]
-        super::tls::provide();
+        if self.door.is_encrypted() {
+            super::tls::provide();
+        }
         let made = match timeout(self.connect, self.make()).await {
             Ok(made) => made,
             Err(_) => Err(failure(format!(

@@ -108,11 +108,11 @@ impl Node {
     /// One attempt of a call, with `ASKING` before it if the slot is on its way here.
     pub(super) async fn attempt(
         &self,
+        began: Instant,
         asking: bool,
         call: &mut Call,
         build: &(impl Fn(&Attempt) -> Cmd + Send + Sync),
     ) -> Step {
-        let began = Instant::now();
         let patience = call.patience(began);
         let mut connection = match self.checkout(patience).await {
             Ok(connection) => connection,
@@ -124,12 +124,16 @@ impl Node {
             let cause = failure(format!("{}: the connection was cut", self.name));
             return call.dead(now, cause);
         }
-        let not_after = connection.clock().now() + NOT_AFTER;
+        let wait = self.wait(now, call.until());
+        if wait.is_zero() {
+            let cause = failure(format!("{}: no time was left", self.name));
+            return call.without_connection(began, now, cause);
+        }
+        let not_after = connection.clock().now().saturating_add(NOT_AFTER);
         let command = build(&Attempt {
             not_after,
             with_text: call.with_text(),
         });
-        let wait = self.wait(now, call.until());
         let reply = if asking {
             let mut pipeline = Pipeline::with_capacity(2);
             pipeline.cmd("ASKING").add_command(command);

@@ -28,6 +28,8 @@ pub(super) struct Sentinel {
     /// Whose clock it is that was read last.
     primary: Mutex<Option<(Box<str>, Arc<ServerClock>)>>,
     clocks: Arc<Clocks>,
+    #[cfg(feature = "tls")]
+    encrypted: bool,
     /// How long each step may take: a server that is away must not use up the time for the others.
     step: Duration,
 }
@@ -40,6 +42,11 @@ impl Sentinel {
         clocks: Arc<Clocks>,
         connect: Duration,
     ) -> Result<Self, RedisError> {
+        #[cfg(feature = "tls")]
+        let encrypted = sentinels
+            .iter()
+            .chain([&node])
+            .any(super::tls::is_encrypted);
         let sentinels = sentinels
             .into_iter()
             .map(|info| {
@@ -54,6 +61,8 @@ impl Sentinel {
             first: AtomicUsize::new(0),
             primary: Mutex::default(),
             clocks,
+            #[cfg(feature = "tls")]
+            encrypted,
             step: connect / 4,
         })
     }
@@ -148,6 +157,12 @@ impl Sentinel {
                 clock
             }
         }
+    }
+
+    /// Whether any of the connections is one with TLS.
+    #[cfg(feature = "tls")]
+    pub(super) const fn is_encrypted(&self) -> bool {
+        self.encrypted
     }
 
     /// What the operator knows it by.

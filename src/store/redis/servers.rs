@@ -107,14 +107,15 @@ impl Servers {
         let mut via = Via::Owner;
         let mut asked: Option<Arc<Node>> = None;
         loop {
+            let began = Instant::now();
             let step = match route.node(bucket, &via, asked.as_deref()).await {
                 Ok(node) => {
                     let asking = matches!(via, Via::Ask(_));
-                    let step = node.attempt(asking, &mut call, &build).await;
+                    let step = node.attempt(began, asking, &mut call, &build).await;
                     asked = Some(node);
                     step
                 }
-                Err(cause) => call.nowhere(Instant::now(), cause),
+                Err(cause) => call.without_connection(began, Instant::now(), cause),
             };
             match step {
                 Step::Done(result) => return result,
@@ -297,9 +298,10 @@ impl Primary {
     pub(super) async fn send(&self, until: Instant, command: &Cmd) -> Result<Value, CallError> {
         let mut call = Call::new(until, Again::Once, self.checkout, true);
         loop {
+            let began = Instant::now();
             match self
                 .node
-                .attempt(false, &mut call, &|_| command.clone())
+                .attempt(began, false, &mut call, &|_| command.clone())
                 .await
             {
                 Step::Done(result) => return result.map(|reply| reply.value),

@@ -23,7 +23,7 @@ impl Certificates {
     ///
     /// The address is one without TLS, or a certificate or key cannot be read.
     pub(super) fn apply(&self, info: ConnectionInfo) -> Result<ConnectionInfo, ConfigError> {
-        if !matches!(info.addr(), ConnectionAddr::TcpTls { .. }) {
+        if !is_encrypted(&info) {
             return Err(ConfigError::new(
                 "certificates are of use only for an address with TLS (`rediss://`)",
             ));
@@ -61,6 +61,11 @@ impl std::fmt::Debug for Certificates {
             .field("identity", &self.identity.is_some())
             .finish()
     }
+}
+
+/// Whether an address is one with TLS.
+pub(super) fn is_encrypted(info: &ConnectionInfo) -> bool {
+    matches!(info.addr(), ConnectionAddr::TcpTls { .. })
 }
 
 /// Sees to it that rustls has somebody to encrypt.
