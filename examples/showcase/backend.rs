@@ -83,8 +83,7 @@ impl Store {
     fn mode(&self) -> &'static str {
         let is_answering = match self {
             Self::Memory => true,
-            // Not known yet: this becomes `store.is_answering()`.
-            Self::Redis(_store) => true,
+            Self::Redis(store) => store.is_answering(),
         };
         if is_answering { "healthy" } else { "degraded" }
     }

@@ -95,7 +95,6 @@ fn a_showcase_starts_while_redis_is_away_and_works_as_soon_as_it_is_there() {
 }
 
 #[test]
-#[ignore = "the showcase's `backend.rs` cannot tell yet: it waits for `RedisStore::is_answering`"]
 fn health_says_since_when_redis_is_away() {
     let mut server = Server::start();
     let showcase = Showcase::on(&server.url(), &[]);

@@ -165,6 +165,7 @@ impl RedisStoreBuilder {
     pub async fn connect(self) -> Result<RedisStore, ConfigError> {
         let store = self.build()?;
         if let Err(error) = store.reach().await {
+            store.0.servers.do_not_answer();
             tracing::warn!(target: "sessile", %error, "the store starts without Redis");
         }
         Ok(store)

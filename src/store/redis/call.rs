@@ -18,8 +18,10 @@ const AT_ONCE: u32 = 3;
 pub(super) enum Again {
     /// Sent once: an update.
     Never,
-    /// Idempotent.
+    /// Idempotent: once more.
     Once,
+    /// It changes nothing: for as long as there is time.
+    Freely,
 }
 
 /// What a command is built for.
@@ -190,7 +192,12 @@ impl Call {
                 self.losses += 1;
                 self.lost = self.lost.max(Some(not_after));
                 let error = CallError::Lost { not_after, cause };
-                if self.again == Again::Once && self.losses == 1 {
+                let again = match self.again {
+                    Again::Never => false,
+                    Again::Once => self.losses == 1,
+                    Again::Freely => true,
+                };
+                if again {
                     self.go(now, Duration::ZERO, Via::Refreshed, error)
                 } else {
                     self.failed(error)

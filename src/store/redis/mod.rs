@@ -17,7 +17,6 @@ mod connection;
 mod count;
 mod failure;
 mod health;
-mod join;
 mod keys;
 mod node;
 mod pursuit;
@@ -104,9 +103,15 @@ impl RedisStore {
     }
 
     /// A store with other than the default settings.
-    #[must_use]
     pub fn builder(url: &str) -> RedisStoreBuilder {
         RedisStoreBuilder::new(url)
+    }
+
+    /// Whether all of its servers answered when they were last asked, at most a second ago. At once, for a readiness
+    /// probe.
+    #[must_use]
+    pub fn is_answering(&self) -> bool {
+        self.0.servers.are_answering()
     }
 
     fn until(&self) -> Instant {
@@ -200,7 +205,7 @@ impl SessionStore for RedisStore {
         let sent = self
             .0
             .servers
-            .send(key.bucket, self.until(), Again::Once, |_| {
+            .send(key.bucket, self.until(), Again::Freely, |_| {
                 get(&self.0.keys, &key)
             });
         let value = match sent.await {
@@ -303,7 +308,7 @@ impl SessionStore for RedisStore {
         let reply = self
             .0
             .servers
-            .send(keys.bucket(&user), self.until(), Again::Once, |attempt| {
+            .send(keys.bucket(&user), self.until(), Again::Freely, |attempt| {
                 ask::list(keys, &user, attempt)
             })
             .await?;

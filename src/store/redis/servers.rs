@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use redis::{Cmd, Pipeline, RedisError, Value};
 
 use super::beat::{self, Clocks};
@@ -14,7 +15,6 @@ use super::clock::StoreClock;
 use super::cluster::Cluster;
 use super::connection::Door;
 use super::failure::{CallError, Trouble, understood};
-use super::join::join_all;
 use super::node::Node;
 #[cfg(feature = "sentinel")]
 use super::sentinel::Sentinel;
@@ -35,6 +35,7 @@ pub(super) struct Shared {
     limits: Limits,
     clocks: Arc<Clocks>,
     beating: AtomicBool,
+    answering: AtomicBool,
 }
 
 /// Which server has a slot.
@@ -90,6 +91,7 @@ impl Servers {
             limits,
             clocks,
             beating: AtomicBool::new(false),
+            answering: AtomicBool::new(true),
         }))
     }
 
@@ -142,7 +144,7 @@ impl Servers {
         for some in open.chunks(AT_A_TIME) {
             let one_by_one = some.iter().map(|&n| {
                 let (bucket, command) = &commands[n];
-                self.send(*bucket, until, Again::Once, |_| command.clone())
+                self.send(*bucket, until, Again::Freely, |_| command.clone())
             });
             for (&n, reply) in some.iter().zip(join_all(one_by_one).await) {
                 replies[n] = Some(match reply {
@@ -199,6 +201,16 @@ impl Servers {
             .collect())
     }
 
+    /// Whether every server answered the last heartbeat.
+    pub(super) fn are_answering(&self) -> bool {
+        self.0.answering.load(Ordering::Relaxed)
+    }
+
+    /// One did not, outside of the heartbeat.
+    pub(super) fn do_not_answer(&self) {
+        self.0.answering.store(false, Ordering::Relaxed);
+    }
+
     /// The heartbeat begins with the first use, for that has a runtime.
     fn keep_beating(&self) {
         if !self.0.beating.load(Ordering::Relaxed) && !self.0.beating.swap(true, Ordering::Relaxed)
@@ -213,7 +225,9 @@ impl Shared {
     pub(super) async fn read_clocks(&self) {
         let nodes = self.route.nodes();
         let read = join_all(nodes.iter().map(|node| node.read_clock(&self.clocks))).await;
-        if read.iter().any(Result::is_err) {
+        let all = read.iter().all(Result::is_ok);
+        self.answering.store(all, Ordering::Relaxed);
+        if !all {
             self.route.look_up();
         }
     }
@@ -296,7 +310,7 @@ impl Route {
 impl Primary {
     /// Sends a command that changes nothing.
     pub(super) async fn send(&self, until: Instant, command: &Cmd) -> Result<Value, CallError> {
-        let mut call = Call::new(until, Again::Once, self.checkout, true);
+        let mut call = Call::new(until, Again::Freely, self.checkout, true);
         loop {
             let began = Instant::now();
             match self
