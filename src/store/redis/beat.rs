@@ -36,6 +36,12 @@ impl Clocks {
         clock
     }
 
+    /// The clock of a server that holds no records, as far as is known: the store's does not follow it.
+    #[cfg(feature = "cluster")]
+    pub(super) fn apart(&self) -> Arc<ServerClock> {
+        Arc::new(ServerClock::new(self.store.zero()))
+    }
+
     /// Reads a server's clock over a connection to it.
     pub(super) async fn read(
         &self,

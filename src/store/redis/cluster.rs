@@ -176,7 +176,8 @@ impl Cluster {
             }
         }
         for seed in self.seeds.iter().take(MOST) {
-            let asked = match Door::server(seed.clone(), &self.clocks) {
+            // It may be a replica: its clock does not count.
+            let asked = match Door::server(seed.clone(), self.clocks.apart()) {
                 Ok(door) => {
                     let node = Node::new(door, &self.limits, &self.clocks);
                     // Its connection is made for this and dropped after it: the time for that comes on top.
@@ -264,7 +265,7 @@ impl Cluster {
             .first()
             .ok_or_else(|| failure("a cluster without an address".to_owned()))?;
         let info = at_place(seed, &place.host, place.port);
-        let door = Door::server(info, &self.clocks)?;
+        let door = Door::server(info, self.clocks.add())?;
         let node = Arc::new(Node::new(door, &self.limits, &self.clocks));
         let mut known = self.known();
         if known.len() >= MOST && !known.contains_key(&place) {

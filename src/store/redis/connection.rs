@@ -134,14 +134,17 @@ pub(super) enum Door {
 }
 
 impl Door {
-    /// To one server.
-    pub(super) fn server(info: ConnectionInfo, clocks: &Clocks) -> Result<Self, RedisError> {
+    /// To one server, and whose clock it is.
+    pub(super) fn server(
+        info: ConnectionInfo,
+        clock: Arc<ServerClock>,
+    ) -> Result<Self, RedisError> {
         Ok(Self::Server {
             name: name(&info),
             #[cfg(feature = "tls")]
             encrypted: super::tls::is_encrypted(&info),
             manager: RedisConnectionManager::new(info)?,
-            clock: clocks.add(),
+            clock,
         })
     }
 

@@ -68,7 +68,7 @@ impl Servers {
             Route::One(Arc::new(Node::new(door, &limits, &clocks)))
         };
         let route = match reach.target {
-            Target::Server(info) => one(Door::server(info, &clocks)),
+            Target::Server(info) => one(Door::server(info, clocks.add())),
             #[cfg(feature = "cluster")]
             Target::Cluster(seeds) => Route::Cluster(Arc::new(Cluster::new(
                 seeds,
