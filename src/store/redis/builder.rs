@@ -17,7 +17,9 @@ use crate::event::Tally;
 
 const COMMAND: Duration = Duration::from_millis(150);
 const OPERATION: Duration = Duration::from_millis(250);
-const CONNECTIONS: u32 = 2;
+/// Making one, TLS and logging in included. No request waits for it longer than for a connection.
+const CONNECT: Duration = Duration::from_secs(1);
+const CONNECTIONS: u32 = 1;
 const MOST_CONNECTIONS: u32 = 4;
 const RECORD_LIMIT: usize = 64 * 1024;
 /// What a record may have at most, whatever is asked for: a script holds a few copies of it at a time.
@@ -90,10 +92,11 @@ impl RedisStoreBuilder {
         self
     }
 
-    /// How many connections to each server at most, 1 to 4. All requests share them, each for the length of a
-    /// command's writing: more of them help only where one processor cannot keep up with reading the answers.
+    /// How many connections to each server at most, 1 to 4. All requests share them, and each has a connection only for
+    /// as long as it takes to hand over a command. What one connection carries leaves in larger pieces than what several
+    /// do: more of them help only where one processor cannot keep up with the answers.
     ///
-    /// Default: 2.
+    /// Default: 1.
     pub const fn connections(mut self, connections: u32) -> Self {
         self.connections = connections;
         self
@@ -214,7 +217,7 @@ impl RedisStoreBuilder {
             connections: self.connections,
             checkout: self.command,
             command: self.command,
-            connect: self.command,
+            connect: CONNECT,
         };
         Ok(RedisStore(Arc::new(Inner {
             keys,
