@@ -60,6 +60,16 @@ impl Entry {
     /// # Errors
     /// [`MalformedRecord`] for anything else; it never panics, and allocates no more than the input is long.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, MalformedRecord> {
+        Self::read(bytes, &[])
+    }
+
+    /// The same, and a record has the bytes that it was read from as its [tail](Record::tail).
+    #[cfg(feature = "redis")]
+    pub(crate) fn from_bytes_kept(bytes: &[u8]) -> Result<Self, MalformedRecord> {
+        Self::read(bytes, bytes)
+    }
+
+    fn read(bytes: &[u8], tail: &[u8]) -> Result<Self, MalformedRecord> {
         let parts = read_parts(bytes)?;
         let part = |name: &[u8]| {
             parts
@@ -71,7 +81,7 @@ impl Entry {
             return read_tombstone(tombstone).map(Self::Ended);
         }
         let (meta, seen) = (part(b"m").ok_or(MALFORMED)?, part(b"s").ok_or(MALFORMED)?);
-        read_record(meta, seen, &parts).map(Self::Live)
+        read_record(meta, seen, &parts, tail).map(Self::Live)
     }
 }
 
@@ -221,6 +231,7 @@ fn read_record(
     meta: &[u8],
     seen: &[u8],
     parts: &[NamedPart<'_>],
+    tail: &[u8],
 ) -> Result<Record, MalformedRecord> {
     let mut meta = Fields(meta);
     let mut seen = Fields(seen);
@@ -265,7 +276,7 @@ fn read_record(
     {
         return Err(MALFORMED);
     }
-    Ok(Record::from_packed(draft.write(parts)))
+    Ok(Record::from_packed(draft.write_before(parts, tail)))
 }
 
 fn read_tombstone(text: &[u8]) -> Result<Tombstone, MalformedRecord> {

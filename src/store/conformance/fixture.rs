@@ -188,6 +188,7 @@ impl<S: SessionStore> Case<S> {
 
     pub(super) async fn apply(&self, key: RecordKey, changes: Changes) -> Applied {
         let apply = Apply {
+            read: None,
             key,
             changes,
             seen: None,
@@ -197,6 +198,7 @@ impl<S: SessionStore> Case<S> {
 
     pub(super) async fn touch(&self, key: RecordKey, seen: Seen) -> Applied {
         let apply = Apply {
+            read: None,
             key,
             changes: Changes::default(),
             seen: Some(seen),

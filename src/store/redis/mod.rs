@@ -37,6 +37,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 pub use builder::RedisStoreBuilder;
 
+use self::ask::Unchanged;
 use self::clock::StoreClock;
 use self::failure::CallError;
 use self::keys::Keyspace;
@@ -230,13 +231,17 @@ impl SessionStore for RedisStore {
 
     async fn apply(&self, apply: Apply) -> Result<Applied, StoreError> {
         let (keys, limit) = (&self.0.keys, self.0.record_limit);
+        let unchanged = Unchanged::of(&apply, limit);
         let reply = self
             .0
             .servers
             .send(apply.key.bucket, self.until(), Again::Never, |attempt| {
-                ask::apply(keys, limit, &apply, attempt)
+                ask::apply(keys, limit, &apply, unchanged.as_ref(), attempt)
             })
             .await?;
+        if let (redis::Value::BulkString(_), Some(unchanged)) = (&reply.value, &unchanged) {
+            return Ok(Applied::Saved(unchanged.sum));
+        }
         match Answer::new(reply.value).and_then(|answer| reply::applied(&answer, self.lost())) {
             Err(Unusable::Malformed) => {
                 self.tell_malformed();

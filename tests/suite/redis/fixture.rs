@@ -71,6 +71,7 @@ pub(super) async fn made(store: &RedisStore, user: &str) -> RecordKey {
 
 pub(super) fn change(key: RecordKey, changes: Changes) -> Apply {
     Apply {
+        read: None,
         key,
         changes,
         seen: None,
@@ -87,6 +88,7 @@ pub(super) fn add(name: &'static str, by: i64) -> Changes {
 
 pub(super) fn touch(store: &RedisStore, key: RecordKey) -> Apply {
     Apply {
+        read: None,
         key,
         changes: Changes::default(),
         seen: Some(seen(store.now())),

@@ -1,5 +1,6 @@
 //! Redis and memory are asked the same at random, and answer the same: the scripts against the contract as pure code.
 
+use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::time::{Duration, SystemTime};
 
@@ -30,7 +31,8 @@ enum Ask {
         demo: bool,
     },
     Load(usize),
-    Apply(usize, Changes, Option<i64>),
+    /// With what was read of it just now, when somebody last looked, or not at all.
+    Apply(usize, Changes, Option<i64>, Reading),
     Replace(usize, How, Option<usize>),
     End(usize, Which),
     List(usize),
@@ -42,6 +44,13 @@ enum Age {
     Older(u64),
     IdleOut,
     Over,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Reading {
+    Fresh,
+    Stale,
+    None,
 }
 
 #[derive(Debug, Clone)]
@@ -126,6 +135,11 @@ fn ask() -> impl Strategy<Value = Ask> {
             again,
             demo,
         });
+    let reading = prop_oneof![
+        3 => Just(Reading::Fresh),
+        2 => Just(Reading::Stale),
+        1 => Just(Reading::None),
+    ];
     let how = prop_oneof![
         Just(How::Same),
         prop::bool::weighted(0.2).prop_map(|late| How::Renew { late }),
@@ -146,7 +160,8 @@ fn ask() -> impl Strategy<Value = Ask> {
     prop_oneof![
         4 => creating,
         2 => (0..20usize).prop_map(Ask::Load),
-        6 => (0..20usize, changes(), prop::option::of(-100..100i64)).prop_map(|(n, changes, seen)| Ask::Apply(n, changes, seen)),
+        6 => (0..20usize, changes(), prop::option::of(-100..100i64), reading)
+            .prop_map(|(n, changes, seen, reading)| Ask::Apply(n, changes, seen, reading)),
         3 => (0..20usize, how, prop::option::weighted(0.2, 0..20usize)).prop_map(|(n, how, again)| Ask::Replace(n, how, again)),
         2 => (0..20usize, which).prop_map(|(n, which)| Ask::End(n, which)),
         2 => (0..2usize).prop_map(Ask::List),
@@ -201,6 +216,8 @@ struct Both {
     users: [UserId; 2],
     made: Vec<Made>,
     replaced: Vec<Replace>,
+    /// What Redis was seen to hold, some time ago.
+    read: HashMap<RecordKey, Record>,
 }
 
 impl Both {
@@ -247,9 +264,22 @@ impl Both {
                 let (a, b) = tokio::join!(self.memory.load(key), self.redis.load(key));
                 (entry(a.unwrap()), entry(b.unwrap()))
             }
-            Ask::Apply(n, changes, seen) => {
+            Ask::Apply(n, changes, seen, reading) => {
+                let key = self.pick(*n)?.key;
+                let read = match reading {
+                    Reading::Fresh => match self.redis.load(key).await.unwrap() {
+                        Some(Entry::Live(record)) => {
+                            self.read.insert(key, record.clone());
+                            Some(record)
+                        }
+                        Some(Entry::Ended(_)) | None => None,
+                    },
+                    Reading::Stale => self.read.get(&key).cloned(),
+                    Reading::None => None,
+                };
                 let apply = Apply {
-                    key: self.pick(*n)?.key,
+                    read,
+                    key,
                     changes: changes.clone(),
                     seen: seen.map(|ago| Seen {
                         at: if ago < 0 {
@@ -532,6 +562,7 @@ fn inv01_inv02_inv06_inv07_inv12_redis_answers_as_the_contract_says_whatever_it_
                 users: [format!("a-{name}").into(), format!("b-{name}").into()],
                 made: Vec::new(),
                 replaced: Vec::new(),
+                read: HashMap::new(),
             };
             runtime.block_on(async {
                 for (n, ask) in asks.iter().enumerate() {

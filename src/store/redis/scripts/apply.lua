@@ -1,20 +1,7 @@
 
--- Changes values, and what a touch changes, of a live session: all of it or nothing.
---
--- KEYS  1 the record
--- ARGV  1 not-after  2 what a user's index begins with ('': there is none)  3 the most bytes that a record may grow to
---       4 seen, or '': no touch  5 '': no clear; else how many names stay at one, n
---       6 … those names, then for each change: name, what to do ('set', 'remove', 'add') with its condition behind it
---       ('=' unchanged, '-' absent), with what, what was read
--- Gives saved, sum | over, now, bytes | absent | malformed | conflict | no_integer | too_large | late
---
--- One script, since what is changed was checked before: it exists, is not over, is listed, and is what was read. The
--- index is derived from the record: same tag, same slot.
+-- Something has changed since, or nobody had read it.
 
-local now = clock()
-if now > tonumber(ARGV[1]) then
-  return { 'late' }
-end
+local now = time[1] * 1000000 + time[2]
 local key = KEYS[1]
 local bytes = get(key)
 if not bytes then
@@ -29,8 +16,8 @@ if record.ends <= now then
 end
 local digest = string.sub(key, -43)
 local index
-if record.user ~= '' and ARGV[2] ~= '' then
-  index = ARGV[2] .. record.user
+if record.user ~= '' and ARGV[7] ~= '' then
+  index = ARGV[7] .. record.user
   if not redis.call('ZSCORE', index, digest) then
     really_absent(key, index)
     return { 'absent' }
@@ -38,10 +25,10 @@ if record.user ~= '' and ARGV[2] ~= '' then
 end
 
 local parts = record.parts
-local stays, next_arg = nil, 6
-if ARGV[5] ~= '' then
+local stays, next_arg = nil, 11
+if ARGV[10] ~= '' then
   stays = {}
-  for _ = 1, tonumber(ARGV[5]) do
+  for _ = 1, tonumber(ARGV[10]) do
     stays[ARGV[next_arg]] = true
     next_arg = next_arg + 1
   end
@@ -79,10 +66,10 @@ end
 for part, value in pairs(set) do
   parts[part] = value or nil
 end
-local touched = ARGV[4] ~= '' and saw(record, ARGV[4])
+local touched = ARGV[9] ~= '' and saw(record, ARGV[9])
 local packed = cmsgpack.pack(parts)
 -- What a lowered limit no longer allows goes on living, and may shrink.
-if #ARGV > 5 and #packed > #bytes and #packed > tonumber(ARGV[3]) then
+if #ARGV > 10 and #packed > #bytes and #packed > tonumber(ARGV[8]) then
   return { 'too_large' }
 end
 
