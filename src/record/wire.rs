@@ -11,7 +11,8 @@
 //! field, and parts of other names, come from a newer version and are kept as they are.
 
 use std::borrow::Cow;
-use std::fmt::{self, Write as _};
+use std::fmt;
+use std::io::Write as _;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -42,6 +43,11 @@ const TOMBSTONE_TEXT: usize = 11 + 16 + 36 + 43 + 3 + 5;
 
 /// Instants are before the year 2255, so that adding to one never overflows, and a Lua number holds it exactly.
 const LATEST: u64 = 1 << 53;
+
+/// What the numbers of a record take as text, beyond what they take packed.
+const ROOM: usize = 64;
+
+const MEMORY: &str = "writing to memory does not fail";
 
 const MALFORMED: MalformedRecord = MalformedRecord(());
 
@@ -87,15 +93,21 @@ impl Entry {
 
 fn write_record(record: &Record) -> Vec<u8> {
     let draft = record.packed().draft();
-    let mut meta = format!(
+    let mut out = Vec::with_capacity(record.size() + ROOM);
+    begin_map(&mut out, 2 + record.packed().parts().count());
+
+    // One after the other in the same place: they are short, and their lengths go before them.
+    let mut text = Vec::with_capacity(record.size() + ROOM);
+    write!(
+        text,
         "{} {} {} {} {} {} {} {} {} {}",
         draft.version,
         draft.handle,
         draft.created,
-        match draft.signed_in {
-            0 => Since(None),
-            at => Since(Some(after(draft.created, at))),
-        },
+        Since(match draft.signed_in {
+            0 => None,
+            at => Some(after(draft.created, at)),
+        }),
         after(draft.created, draft.absolute),
         draft.idle,
         draft.touch,
@@ -103,32 +115,33 @@ fn write_record(record: &Record) -> Vec<u8> {
         draft.user.len(),
         draft.user
     )
-    .into_bytes();
-    meta.extend_from_slice(draft.meta_rest);
+    .expect(MEMORY);
+    text.extend_from_slice(draft.meta_rest);
+    put(&mut out, b"", b"m", &text);
+
+    text.clear();
     let address = match draft.address {
         "" => Cow::Borrowed("-"),
         address => wire_address(address),
     };
-    let mut seen = format!(
+    write!(
+        text,
         "{} {} {} {}",
         draft.seen,
         address,
         draft.agent.len(),
         draft.agent
     )
-    .into_bytes();
-    seen.extend_from_slice(draft.seen_rest);
+    .expect(MEMORY);
+    text.extend_from_slice(draft.seen_rest);
+    put(&mut out, b"", b"s", &text);
 
-    let mut out = Vec::with_capacity(record.size() + 64);
-    begin_map(&mut out, 2 + record.packed().parts().count());
-    put(&mut out, b"m", &meta);
-    put(&mut out, b"s", &seen);
     for part in record.packed().parts() {
         let prefix: &[u8] = match part.family {
             Family::Value => b"d:",
             Family::Unknown => b"",
         };
-        put(&mut out, &[prefix, part.name].concat(), part.value);
+        put(&mut out, prefix, part.name, part.value);
     }
     out
 }
@@ -156,7 +169,7 @@ pub(crate) fn wire_agent(agent: &str) -> &str {
 
 fn write_tombstone(tombstone: &Tombstone) -> Vec<u8> {
     let note = tombstone.end.note.as_deref().unwrap_or("");
-    let mut text = String::with_capacity(TOMBSTONE_TEXT + note.len());
+    let mut text = Vec::with_capacity(TOMBSTONE_TEXT + note.len());
     let successor = tombstone.successor.map(|digest| digest.to_text());
     write!(
         text,
@@ -168,27 +181,32 @@ fn write_tombstone(tombstone: &Tombstone) -> Vec<u8> {
         note.len(),
         note
     )
-    .expect("writing to memory does not fail");
+    .expect(MEMORY);
     let mut out = Vec::with_capacity(text.len() + 8);
     begin_map(&mut out, 1);
-    put(&mut out, b"x", text.as_bytes());
+    put(&mut out, b"", b"x", &text);
     out
 }
 
 fn begin_map(out: &mut Vec<u8>, parts: usize) {
     let parts =
         u32::try_from(parts).expect("fewer parts than bytes, and those are counted in 32 bits");
-    write_map_len(out, parts).expect("writing to memory does not fail");
+    write_map_len(out, parts).expect(MEMORY);
 }
 
-/// A name and a value, both in the older of MessagePack's two forms of byte strings: the unpackers of some stores know
-/// no other.
-fn put(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
-    for run in [name, value] {
-        let len = u32::try_from(run.len()).expect("a store's record limit is far below 4 GiB");
-        write_str_len(out, len).expect("writing to memory does not fail");
-        out.extend_from_slice(run);
-    }
+/// A name behind its prefix, and a value, both in the older of MessagePack's two forms of byte strings: the unpackers of
+/// some stores know no other.
+fn put(out: &mut Vec<u8>, prefix: &[u8], name: &[u8], value: &[u8]) {
+    begin_run(out, prefix.len() + name.len());
+    out.extend_from_slice(prefix);
+    out.extend_from_slice(name);
+    begin_run(out, value.len());
+    out.extend_from_slice(value);
+}
+
+fn begin_run(out: &mut Vec<u8>, len: usize) {
+    let len = u32::try_from(len).expect("a store's record limit is far below 4 GiB");
+    write_str_len(out, len).expect(MEMORY);
 }
 
 /// A part's name and value.
@@ -423,14 +441,14 @@ mod tests {
         let parts = read_parts(&bytes).unwrap();
         let mut out = Vec::new();
         begin_map(&mut out, parts.len() + 1);
-        put(&mut out, b"future", b"\xff\x00kept");
+        put(&mut out, b"", b"future", b"\xff\x00kept");
         for (name, value) in parts {
             let more: &[u8] = match name {
                 b"m" => b" device:7",
                 b"s" => b" tls:1.3",
                 _ => b"",
             };
-            put(&mut out, name, &[value, more].concat());
+            put(&mut out, b"", name, &[value, more].concat());
         }
         out
     }

@@ -25,7 +25,11 @@ const INDEX_KEPT: u64 = 2 * 3600 * 1_000_000;
 /// `record`: the one of `create`, as it will be stored.
 pub(super) fn create(keys: &Keyspace, create: &Create, record: &[u8], attempt: &Attempt) -> Cmd {
     let user = listed_for(&create.key, &create.record);
-    let mut command = CREATE.command(attempt.with_text, if user.is_some() { 3 } else { 1 });
+    let mut command = CREATE.command(
+        attempt.with_text,
+        if user.is_some() { 3 } else { 1 },
+        record.len(),
+    );
     command.arg(keys.record(&create.key));
     if let Some(user) = &user {
         command.arg(keys.index(user)).arg(keys.since(user));
@@ -88,7 +92,10 @@ pub(super) fn apply(
         Kind::Demo => None,
     });
     let indexes = keys.indexes(apply.key.kind, apply.key.bucket);
-    let mut command = APPLY.command(attempt.with_text, 1 + usize::from(user.is_some()));
+    let bytes = unchanged.map_or(0, |unchanged| {
+        unchanged.bytes.len() + unchanged.read.tail().len()
+    });
+    let mut command = APPLY.command(attempt.with_text, 1 + usize::from(user.is_some()), bytes);
     command.arg(keys.record(&apply.key));
     if let Some(user) = user {
         command.arg(format!("{indexes}{user}"));
@@ -134,7 +141,7 @@ pub(super) fn replace(
         renewal,
         seen,
     } = replace;
-    let mut command = REPLACE.command(attempt.with_text, 2);
+    let mut command = REPLACE.command(attempt.with_text, 2, 0);
     command
         .arg(keys.record(key))
         .arg(keys.record(&key.sibling(*successor)))
@@ -189,7 +196,7 @@ pub(super) fn end_one(
             "-".to_owned()
         }
     };
-    let mut command = END_ONE.command(attempt.with_text, 1);
+    let mut command = END_ONE.command(attempt.with_text, 1, 0);
     command
         .arg(keys.record(key))
         .arg(attempt.not_after)
@@ -212,7 +219,7 @@ pub(super) fn end_user(
         EndScope::Others(_, handle) => ("others", handle.to_string()),
         EndScope::All(_) | EndScope::One(..) => ("all", String::new()),
     };
-    let mut command = END_USER.command(attempt.with_text, 2);
+    let mut command = END_USER.command(attempt.with_text, 2, 0);
     command
         .arg(keys.index(user))
         .arg(keys.since(user))
@@ -226,7 +233,7 @@ pub(super) fn end_user(
 }
 
 pub(super) fn list(keys: &Keyspace, user: &UserId, attempt: &Attempt) -> Cmd {
-    let mut command = LIST.command(attempt.with_text, 1);
+    let mut command = LIST.command(attempt.with_text, 1, 0);
     command
         .arg(keys.index(user))
         .arg(keys.records(Kind::User, keys.bucket(user)));

@@ -23,6 +23,9 @@ pub(super) struct Keyspace {
 }
 
 impl Keyspace {
+    /// No record's key is longer.
+    pub(super) const LONGEST_RECORD: usize = LONGEST_PREFIX + DIGEST_CHARS;
+
     /// `""`: no namespace.
     pub(super) fn new(namespace: &str) -> Result<Self, ConfigError> {
         let is_fit = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'_' || c == b'-';

@@ -345,8 +345,8 @@ impl RedisStore {
 }
 
 fn get(keys: &Keyspace, key: &RecordKey) -> redis::Cmd {
-    let mut command = redis::cmd("GET");
-    command.arg(keys.record(key));
+    let mut command = redis::Cmd::with_capacity(2, 3 + Keyspace::LONGEST_RECORD);
+    command.arg("GET").arg(keys.record(key));
     command
 }
 

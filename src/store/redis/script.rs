@@ -26,6 +26,11 @@ pub(super) static END_USER: LazyLock<Script> =
 pub(super) static LIST: LazyLock<Script> =
     LazyLock::new(|| Script::new(&[LIB, include_str!("scripts/list.lua")]));
 
+/// How many arguments most scripts have at most.
+const ARGUMENTS: usize = 20;
+/// What keys and numbers take in most of them.
+const OVERHEAD: usize = 320;
+
 /// A script: one change of one slot, all of it or nothing.
 #[derive(Debug)]
 pub(super) struct Script {
@@ -41,14 +46,15 @@ impl Script {
     }
 
     /// The beginning of the command that runs it: by its hash, or with its text, which the server then keeps.
-    /// The keys come next, and then the arguments.
-    pub(super) fn command(&self, with_text: bool, keys: usize) -> Cmd {
+    /// The keys come next, and then the arguments: about so many bytes of them.
+    pub(super) fn command(&self, with_text: bool, keys: usize, bytes: usize) -> Cmd {
         let (name, script) = match with_text {
             true => ("EVAL", &self.text),
             false => ("EVALSHA", &self.hash),
         };
-        let mut command = redis::cmd(name);
-        command.arg(script).arg(keys);
+        // Made large enough at once: it would grow, and move, with every few arguments.
+        let mut command = Cmd::with_capacity(ARGUMENTS, OVERHEAD + script.len() + bytes);
+        command.arg(name).arg(script).arg(keys);
         command
     }
 }
