@@ -4,8 +4,9 @@
 # make mutants ONLY=03      the same, for mutants/03*.patch alone
 # make bench                the comparison in benches/
 # make bench ARGS="…"       the same, with arguments for it
+# make bench-redis          requests a second over Redis, next to hand-written calls and another crate
 
-.PHONY: help install test mutants bench
+.PHONY: help install test mutants bench bench-redis
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -21,3 +22,6 @@ mutants:
 
 bench:
 	@bash scripts/bench.sh $(ARGS)
+
+bench-redis:
+	@bash scripts/bench_redis.sh $(ARGS)

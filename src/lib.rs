@@ -105,6 +105,25 @@
 //! # }
 //! ```
 //!
+//! # Sessions in Redis
+//!
+//! Several instances of an application share their sessions by way of Redis, and sessions outlive each instance. The
+//! store is the one line that changes:
+//!
+//! ```no_run
+//! # #[cfg(feature = "redis")]
+//! # async fn f() -> Result<(), sessile::ConfigError> {
+//! use sessile::{RedisStore, SessionLayer};
+//!
+//! let store = RedisStore::builder("redis://127.0.0.1/").namespace("shop").connect().await?;
+//! let sessions = SessionLayer::new(store);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A read is one `GET`, a change one script: atomic also on a cluster, by the clock of Redis, and never done twice. When
+//! Redis does not answer the response is 503 with `Retry-After`, and the cookie stays as it is.
+//!
 //! # Optional sign-in, and signing in again
 //!
 //! `Option<UserSession>` is `None` for whoever is not signed in, while a store that fails stays a failure. `Fresh<300>`
@@ -144,6 +163,10 @@
 //! | feature | default | |
 //! |---|---|---|
 //! | `axum` | yes | extractors, error responses, the peer's address |
+//! | `redis` | yes | `RedisStore`: sessions in Redis |
+//! | `tls` | yes | Redis by `rediss://`, with rustls and ring |
+//! | `cluster` | no | Redis Cluster |
+//! | `sentinel` | no | Redis Sentinel |
 //! | `test-util` | no | conformance suite, store wrappers, manual clock |
 //!
 //! [tower]: https://docs.rs/tower

@@ -1,7 +1,8 @@
 //! Where sessions are kept: the contract, and what carries it out.
 //!
 //! A store knows records, users and time; it knows nothing of cookies, requests or responses. [`SessionStore`] is
-//! the contract, [`rules`] is the same contract as pure code, [`MemoryStore`] keeps it in this process.
+//! the contract, [`rules`] is the same contract as pure code, [`MemoryStore`] keeps it in this process, `RedisStore`
+//! (feature `redis`) in Redis.
 
 mod command;
 #[cfg(feature = "test-util")]
