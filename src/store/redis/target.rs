@@ -82,12 +82,11 @@ pub(super) fn parse(address: &str) -> Result<ConnectionInfo, ConfigError> {
             "an address with TLS (`rediss://`) needs the feature `tls` of this crate",
         ));
     }
-    let info = address.into_connection_info().map_err(|error| {
-        ConfigError::new(format!(
-            "the address of Redis cannot be read ({}); it is of the form \
-             `redis://user:password@host:port/db`",
-            error.category()
-        ))
+    let info = address.into_connection_info().map_err(|_| {
+        ConfigError::new(
+            "the address of Redis cannot be read: it is of the form `redis://user:password@host:port/db`, with what is \
+             special in a password percent-encoded",
+        )
     })?;
     checked(info)
 }
