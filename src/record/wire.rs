@@ -16,7 +16,7 @@ use std::io::Write as _;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use rmp::decode::{read_bin_len, read_map_len, read_str_len};
+use rmp::decode::{read_map_len, read_str_len};
 use rmp::encode::{write_map_len, write_str_len};
 
 use super::end::{End, EndReason, cut};
@@ -168,7 +168,10 @@ pub(crate) fn wire_agent(agent: &str) -> &str {
 }
 
 fn write_tombstone(tombstone: &Tombstone) -> Vec<u8> {
-    let note = tombstone.end.note.as_deref().unwrap_or("");
+    let note = cut(
+        tombstone.end.note.as_deref().unwrap_or(""),
+        End::MAX_NOTE_BYTES,
+    );
     let mut text = Vec::with_capacity(TOMBSTONE_TEXT + note.len());
     let successor = tombstone.successor.map(|digest| digest.to_text());
     write!(
@@ -230,17 +233,11 @@ fn read_parts(mut bytes: &[u8]) -> Result<Vec<NamedPart<'_>>, MalformedRecord> {
     }
 }
 
-/// A text or a byte string: packers that know only one of the two wrote some of these.
+/// A run in the older form of byte strings, and in no other: what one reader of a record takes and another does not would
+/// open for the one and could not be ended by the other.
 fn read_run<'a>(bytes: &mut &'a [u8]) -> Result<&'a [u8], MalformedRecord> {
-    let mut ahead = *bytes;
-    let len = match read_str_len(&mut ahead) {
-        Ok(len) => len,
-        Err(_) => {
-            ahead = bytes;
-            read_bin_len(&mut ahead).map_err(|_| MALFORMED)?
-        }
-    };
-    let (run, rest) = ahead.split_at_checked(len as usize).ok_or(MALFORMED)?;
+    let len = read_str_len(bytes).map_err(|_| MALFORMED)?;
+    let (run, rest) = bytes.split_at_checked(len as usize).ok_or(MALFORMED)?;
     *bytes = rest;
     Ok(run)
 }
@@ -462,6 +459,29 @@ mod tests {
             let entry = Entry::Live(record);
             assert_eq!(Entry::from_bytes(&entry.to_bytes()), Ok(entry));
         }
+    }
+
+    #[test]
+    fn the_newer_form_of_byte_strings_is_no_record() {
+        let mut bytes = Entry::Live(sample(None, "")).to_bytes();
+        bytes[0] += 1;
+        bytes.extend_from_slice(b"\xa1z\xc4\x01Q");
+        assert_eq!(Entry::from_bytes(&bytes), Err(MALFORMED));
+    }
+
+    #[test]
+    fn a_note_that_is_too_long_is_cut() {
+        let mut end = End::new(EndReason::Revoked, instant(5));
+        end.note = Some("é".repeat(200).into());
+        let entry = Entry::Ended(Tombstone {
+            handle: Handle::random().unwrap(),
+            end,
+            successor: None,
+        });
+        let Ok(Entry::Ended(read)) = Entry::from_bytes(&entry.to_bytes()) else {
+            panic!("not read");
+        };
+        assert_eq!(read.end.note, Some("é".repeat(128).into()));
     }
 
     #[test]

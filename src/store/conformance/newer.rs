@@ -1,6 +1,6 @@
 //! A record as a newer version would write it: a part that this one does not know, and fields behind those it knows.
 
-use rmp::encode::{write_bin, write_map_len, write_str};
+use rmp::encode::{write_map_len, write_str, write_str_len};
 
 use crate::clock::{micros, span_micros};
 use crate::record::{Entry, NewRecord, Record};
@@ -32,7 +32,9 @@ pub(super) fn record(new: &NewRecord) -> Record {
     write_map_len(&mut bytes, 3).expect("writing to memory does not fail");
     for (name, part) in [("m", meta.as_bytes()), PART, ("s", seen.as_bytes())] {
         write_str(&mut bytes, name).expect("writing to memory does not fail");
-        write_bin(&mut bytes, part).expect("writing to memory does not fail");
+        let len = u32::try_from(part.len()).expect("it is short");
+        write_str_len(&mut bytes, len).expect("writing to memory does not fail");
+        bytes.extend_from_slice(part);
     }
     match Entry::from_bytes(&bytes) {
         Ok(Entry::Live(record)) => record,

@@ -10,7 +10,7 @@ use super::servers::Attempt;
 use crate::clock::micros;
 use crate::id::{Kind, RecordKey, UserId};
 use crate::record::{
-    Change, Changes, EndReason, Entry, Guard, Op, Record, Seen, wire_address, wire_agent,
+    Change, Changes, End, EndReason, Entry, Guard, Op, Record, Seen, cut, wire_address, wire_agent,
 };
 use crate::store::rules::{listed_for, signed_in_at};
 use crate::store::{Apply, AtLimit, Create, EndScope, EndSessions, Limit, Renewal, Replace};
@@ -203,7 +203,7 @@ pub(super) fn end_one(
         .arg(keys.indexes(key.kind, key.bucket))
         .arg(end.reason.as_str())
         .arg(successor)
-        .arg(end.note.as_deref().unwrap_or(""));
+        .arg(note(end));
     command
 }
 
@@ -228,7 +228,7 @@ pub(super) fn end_user(
         .arg(scope)
         .arg(handle)
         .arg(end.reason.as_str())
-        .arg(end.note.as_deref().unwrap_or(""));
+        .arg(note(end));
     command
 }
 
@@ -238,6 +238,11 @@ pub(super) fn list(keys: &Keyspace, user: &UserId, attempt: &Attempt) -> Cmd {
         .arg(keys.index(user))
         .arg(keys.records(Kind::User, keys.bucket(user)));
     command
+}
+
+/// No longer than a tombstone may have it.
+fn note(end: &EndSessions) -> &str {
+    cut(end.note.as_deref().unwrap_or(""), End::MAX_NOTE_BYTES)
 }
 
 /// The end of a session that may have been made, or may be yet: nobody has its cookie.

@@ -6,22 +6,21 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+#[cfg(test)]
+use std::time::Duration;
+use std::time::{Instant, SystemTime};
 
 use crate::clock::{instant, micros, span_micros};
 
-/// So many readings are kept; of these the one with the smallest round trip counts.
+/// So many readings are kept: a minute of them.
 const READINGS: usize = 60;
-/// A server's clock that is further from what was expected, beyond the round trip, was put right: the readings from
-/// before count no more.
-const STEP: Duration = Duration::from_millis(100);
 
-/// One reading of a server's clock.
+/// One reading of a server's clock: two instants, in microseconds, between which it stood when this instance's monotonic
+/// clock stood at 0. The reply was made between the sending and the receiving.
 #[derive(Debug, Clone, Copy)]
 struct Reading {
-    round_trip: Duration,
-    /// What the server's clock showed when this instance's monotonic clock stood at 0, in microseconds.
-    at_zero: i64,
+    least: i64,
+    most: i64,
 }
 
 /// What is known of one server's clock.
@@ -44,28 +43,23 @@ impl ServerClock {
 
     /// Takes a reading: what the server said between `sent` and `received`, in microseconds since 1970.
     ///
-    /// It is taken for the instant of `received`, so that what is shown is never ahead of the server, and behind it by
-    /// less than the round trip: who begins before the server did something is never taken for somebody who began
-    /// after it.
+    /// What is shown is the latest that it stood for certain, by all readings that agree with this one: never ahead of
+    /// the server, and behind it by less than the smallest round trip. Who begins before the server did something is
+    /// never taken for somebody who began after it. Readings that disagree are of before the clock was put right, or
+    /// wandered off.
     pub(super) fn read(&self, sent: Instant, received: Instant, server: u64) {
         let reading = Reading {
-            round_trip: received.saturating_duration_since(sent),
-            at_zero: at_zero(self.zero, received, server),
+            least: at_zero(self.zero, received, server),
+            most: at_zero(self.zero, sent, server),
         };
         let mut readings = self.readings.lock().unwrap_or_else(PoisonError::into_inner);
-        let tolerance = signed(span_micros(STEP + reading.round_trip));
-        if readings.iter().any(|known| {
-            (known.at_zero - reading.at_zero).abs()
-                > tolerance + signed(span_micros(known.round_trip))
-        }) {
-            readings.clear();
-        }
+        readings.retain(|known| known.least <= reading.most && reading.least <= known.most);
         if readings.len() == READINGS {
             readings.pop_front();
         }
         readings.push_back(reading);
-        if let Some(best) = readings.iter().min_by_key(|reading| reading.round_trip) {
-            self.at_zero.store(best.at_zero, Ordering::Relaxed);
+        if let Some(least) = readings.iter().map(|known| known.least).max() {
+            self.at_zero.store(least, Ordering::Relaxed);
         }
     }
 
@@ -129,10 +123,18 @@ impl StoreClock {
         self.floor.fetch_max(floor, Ordering::AcqRel);
     }
 
-    /// Now.
+    /// Now, by the clock alone.
+    pub(super) fn reading(&self) -> SystemTime {
+        instant(self.micros())
+    }
+
+    /// Now, and no earlier than what was acknowledged.
     pub(super) fn now(&self) -> SystemTime {
-        let now = since_zero(self.zero).saturating_add_signed(self.at_zero.load(Ordering::Relaxed));
-        instant(now.max(self.floor.load(Ordering::Acquire)))
+        instant(self.micros().max(self.floor.load(Ordering::Acquire)))
+    }
+
+    fn micros(&self) -> u64 {
+        since_zero(self.zero).saturating_add_signed(self.at_zero.load(Ordering::Relaxed))
     }
 }
 
@@ -154,68 +156,69 @@ mod tests {
     use super::*;
 
     const MS: Duration = Duration::from_millis(1);
-    const YEAR_2027: u64 = 1_800_000_000_000_000;
+    const YEAR_2027: i64 = 1_800_000_000_000_000;
 
-    /// A clock, and a reading of it: after how long, with what round trip, and how far the server is off.
-    fn read(clock: &ServerClock, after: Duration, round_trip: Duration, off: i64) {
+    /// A clock, and a reading of it: when the reply came, after what round trip, of which so much was before the server
+    /// answered; and how far the server is off, in microseconds.
+    fn read(clock: &ServerClock, after: Duration, round_trip: Duration, out: Duration, off: i64) {
         let received = clock.zero + after;
-        let server = (YEAR_2027 + span_micros(after)).saturating_add_signed(off);
-        clock.read(received - round_trip, received, server);
+        let sent = received - round_trip;
+        let answered = sent + out;
+        let server = signed(span_micros(answered - clock.zero)) + YEAR_2027 + off;
+        clock.read(sent, received, server.cast_unsigned());
     }
 
     #[test]
-    fn the_reading_with_the_smallest_round_trip_counts() {
+    fn it_is_behind_by_less_than_the_smallest_round_trip_and_never_ahead() {
         let clock = ServerClock::new(Instant::now());
-        for (n, (round_trip, off)) in [(9, -7_000), (1, -300), (5, -4_000)]
-            .into_iter()
-            .enumerate()
-        {
-            read(&clock, 10 * MS * (n as u32 + 1), round_trip * MS, off);
+        for (n, (round_trip, out)) in [(9, 1), (3, 1), (5, 4)].into_iter().enumerate() {
+            read(
+                &clock,
+                100 * MS * (n as u32 + 1),
+                round_trip * MS,
+                out * MS,
+                0,
+            );
+            assert!(clock.at_zero() <= YEAR_2027);
         }
-        assert_eq!(clock.at_zero(), YEAR_2027 as i64 - 300);
+        // The reply of the last was on its way for a millisecond.
+        assert_eq!(clock.at_zero(), YEAR_2027 - 1_000);
     }
 
     #[test]
-    fn it_is_never_ahead_of_the_server() {
-        let clock = ServerClock::new(Instant::now());
-        // The server answered in the middle of the round trip, and is itself further on when the answer arrives.
-        read(&clock, 10 * MS, 4 * MS, -2_000);
-        assert_eq!(clock.at_zero(), YEAR_2027 as i64 - 2_000);
-    }
-
-    #[test]
-    fn a_clock_that_was_put_right_is_followed_at_once() {
-        let clock = ServerClock::new(Instant::now());
-        read(&clock, 10 * MS, MS, 0);
-        read(&clock, 20 * MS, 9 * MS, 60_000_000);
-        assert_eq!(clock.at_zero(), YEAR_2027 as i64 + 60_000_000);
-        read(&clock, 30 * MS, 9 * MS, -60_000_000);
-        assert_eq!(clock.at_zero(), YEAR_2027 as i64 - 60_000_000);
+    fn a_clock_that_was_put_right_is_followed_at_once_however_little_it_was() {
+        for step in [60_000_000, 90_000, 3_000] {
+            let clock = ServerClock::new(Instant::now());
+            read(&clock, 10 * MS, MS, MS, 0);
+            assert_eq!(clock.at_zero(), YEAR_2027);
+            read(&clock, 1000 * MS, 2 * MS, MS, -step);
+            assert_eq!(clock.at_zero(), YEAR_2027 - step - 1_000);
+            read(&clock, 2000 * MS, 2 * MS, MS, step);
+            assert_eq!(clock.at_zero(), YEAR_2027 + step - 1_000);
+        }
     }
 
     #[test]
     fn a_reading_leaves_after_sixty_others() {
         let clock = ServerClock::new(Instant::now());
-        read(&clock, MS, MS / 2, 0);
+        read(&clock, 10 * MS, MS, MS, 0);
         for n in 0..60 {
-            read(&clock, MS * (n + 2), MS, -1_000);
+            read(&clock, 10 * MS * (n + 2), 4 * MS, 2 * MS, 0);
         }
-        assert_eq!(clock.at_zero(), YEAR_2027 as i64 - 1_000);
+        assert_eq!(clock.at_zero(), YEAR_2027 - 2_000);
     }
 
     #[test]
     fn a_store_goes_by_the_server_that_is_behind_and_never_back_beyond_its_floor() {
         let store = StoreClock::new();
         let servers = [(); 3].map(|()| ServerClock::new(store.zero()));
-        read(&servers[0], MS, MS, 5_000);
-        read(&servers[1], MS, MS, -5_000);
+        read(&servers[0], MS, MS, MS, 5_000);
+        read(&servers[1], MS, MS, MS, -5_000);
         store.follow(servers.iter());
-        assert_eq!(
-            store.at_zero.load(Ordering::Relaxed),
-            YEAR_2027 as i64 - 5_000
-        );
-        let far = YEAR_2027 * 2;
+        assert_eq!(store.at_zero.load(Ordering::Relaxed), YEAR_2027 - 5_000);
+        let far = YEAR_2027.cast_unsigned() * 2;
         store.not_before(far);
         assert_eq!(store.now(), instant(far));
+        assert!(store.reading() < instant(far));
     }
 }

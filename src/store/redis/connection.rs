@@ -111,9 +111,10 @@ impl Connection {
     }
 }
 
-/// Makes the connections of one pool.
+/// Makes the connections of a server's pool, and of the one in its place.
+#[derive(Clone)]
 pub(super) struct Manager {
-    door: Door,
+    door: Arc<Door>,
     health: Arc<Health>,
     clocks: Arc<Clocks>,
     /// How long making one may take.
@@ -184,14 +185,14 @@ impl Door {
 }
 
 impl Manager {
-    pub(super) const fn new(
+    pub(super) fn new(
         door: Door,
         health: Arc<Health>,
         clocks: Arc<Clocks>,
         connect: Duration,
     ) -> Self {
         Self {
-            door,
+            door: Arc::new(door),
             health,
             clocks,
             connect,
@@ -223,6 +224,7 @@ impl ManageConnection for Manager {
     type Error = RedisError;
 
     async fn connect(&self) -> Result<Connection, RedisError> {
+        let _connecting = self.health.connecting();
         if let Some(pause) = self.health.pause(Instant::now(), PACE) {
             sleep(pause).await;
         }

@@ -14,6 +14,9 @@ use redis::RedisError;
 #[derive(Debug, Default)]
 pub(super) struct Health {
     generation: AtomicU64,
+    /// How many connections were ever begun, and how many are being made.
+    begun: AtomicU64,
+    connecting: AtomicU64,
     failed: Mutex<Option<(Instant, RedisError)>>,
 }
 
@@ -38,6 +41,23 @@ impl Health {
         generation != self.generation.load(Ordering::Acquire)
     }
 
+    /// A connection is being made, until what this gives is dropped: also when its runtime ends.
+    pub(super) fn connecting(&self) -> impl Drop {
+        self.begun.fetch_add(1, Ordering::AcqRel);
+        self.connecting.fetch_add(1, Ordering::AcqRel);
+        Connecting(&self.connecting)
+    }
+
+    /// How many connections were ever begun.
+    pub(super) fn begun(&self) -> u64 {
+        self.begun.load(Ordering::Acquire)
+    }
+
+    /// Whether none was begun since there were so many, and none is being made.
+    pub(super) fn is_idle_since(&self, begun: u64) -> bool {
+        self.begun() == begun && self.connecting.load(Ordering::Acquire) == 0
+    }
+
     /// Notes whether a connection could be made.
     pub(super) fn connected(&self, now: Instant, error: Option<&RedisError>) {
         *self.failed() = error.map(|error| (now, error.clone()));
@@ -57,6 +77,14 @@ impl Health {
 
     fn failed(&self) -> MutexGuard<'_, Option<(Instant, RedisError)>> {
         self.failed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct Connecting<'a>(&'a AtomicU64);
+
+impl Drop for Connecting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

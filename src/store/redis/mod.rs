@@ -48,6 +48,7 @@ use super::{
     Applied, Apply, Create, Created, EndScope, EndSessions, EndedSessions, Replace, Replaced,
     SessionStore, StoreError,
 };
+use crate::clock::micros;
 use crate::error::ConfigError;
 use crate::event::{self, Tally};
 use crate::id::{Bucket, Kind, RecordKey, UserId};
@@ -72,9 +73,17 @@ use crate::record::{End, EndReason, Entry, Record};
 /// # Replies that are lost
 /// A creation, or a new id, whose reply does not come is sent once more; it is the same session if both arrive. If
 /// there is still no answer the operation fails, and the end of that session is sent again and again until it is
-/// acknowledged: a session that nobody holds does not stay. Changes of values are sent once.
+/// acknowledged: a session that nobody holds does not stay. Changes of values are sent once. An end is sent again; of
+/// several that it ended, those whose reply was lost are not told of.
+///
+/// # Cancel safety
+/// A future that is dropped has happened wholly or not at all. A creation or a new id that is dropped is taken back in
+/// the same way as one whose reply was lost.
 #[derive(Clone)]
 pub struct RedisStore(Arc<Inner>);
+
+/// Longer than any command that was sent until now may still run.
+const PURSUED_FOR: Duration = Duration::from_secs(10);
 
 /// What the clones share.
 struct Inner {
@@ -142,12 +151,18 @@ impl RedisStore {
         settled: impl FnOnce(&T) -> bool,
     ) -> Result<T, StoreError> {
         self.0.pursuit.has_room()?;
-        match self
+        self.0.pursuit.go_on(&self.0);
+        let unfinished = Unfinished {
+            store: &self.0,
+            made,
+        };
+        let sent = self
             .0
             .servers
             .send(bucket, self.until(), Again::Once, build)
-            .await
-        {
+            .await;
+        std::mem::forget(unfinished);
+        match sent {
             Ok(reply) => {
                 let outcome = Answer::new(reply.value).and_then(|answer| read(&answer));
                 if let Some(not_after) = reply.lost
@@ -164,6 +179,19 @@ impl RedisStore {
                 Err(error.into())
             }
         }
+    }
+}
+
+/// A change that was dropped before its outcome was known: whoever asked for it will not have its cookie.
+struct Unfinished<'a> {
+    store: &'a Arc<Inner>,
+    made: RecordKey,
+}
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        let soon = self.store.clock.now() + PURSUED_FOR;
+        pursuit::pursue(self.store, self.made, micros(soon));
     }
 }
 
@@ -285,11 +313,19 @@ impl SessionStore for RedisStore {
                 .0
                 .servers
                 .send(key.bucket, self.until(), Again::Once, build);
-            let answer = Answer::new(sent.await?.value)?;
+            let reply = sent.await?;
+            let answer = Answer::new(reply.value)?;
             if answer.is_malformed() {
                 self.tell_malformed();
             }
-            return Ok(reply::ended_one(&answer)?.0);
+            let (ended, _) = reply::ended_one(&answer)?;
+            if reply.lost.is_some() && ended.last.is_none() {
+                // It may well have been ended by the one whose reply was lost, and what it held last is lost with that.
+                return Err(StoreError::new(
+                    "Redis did not answer to the end of a session; it is over now, and what it held is not known",
+                ));
+            }
+            return Ok(ended);
         }
         let Some(user) = user else {
             return Ok(EndedSessions::default());
@@ -334,7 +370,8 @@ impl RedisStore {
     /// What was loaded, as it is now by the server's clock.
     fn entry(&self, loaded: Result<Option<Entry>, Loading>) -> Result<Option<Entry>, StoreError> {
         match loaded {
-            Ok(entry) => Ok(entry.map(|entry| entry.at(self.now()))),
+            // By the clock alone, not by the instants that were acknowledged: those are no reason to end a session.
+            Ok(entry) => Ok(entry.map(|entry| entry.at(self.0.clock.reading()))),
             Err(Loading::Malformed) => {
                 self.tell_malformed();
                 Ok(None)
@@ -357,6 +394,7 @@ impl From<Unusable> for StoreError {
                 "a command reached Redis more than five seconds after it was sent, or the clock of Redis was moved; \
                  nothing was changed"
             }
+            Unusable::Taken => "Redis has a session under a digest just drawn",
             Unusable::Malformed => "what stands in Redis where a session should is no record",
             Unusable::Unknown => "Redis gave an answer that none of this version's scripts gives",
         })

@@ -1,7 +1,7 @@
 //! One server, or what stands for one: its pool.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use bb8::Pool;
@@ -26,7 +26,9 @@ const NOT_AFTER: u64 = 5_000_000;
 /// A server and its connections.
 pub(super) struct Node {
     name: Box<str>,
-    pool: Pool<Manager>,
+    pool: RwLock<Pool<Manager>>,
+    manager: Manager,
+    connections: u32,
     health: Arc<Health>,
     /// How long the pool lets one wait.
     ask: Duration,
@@ -45,19 +47,11 @@ impl Node {
             limits.connect,
         );
         let ask = limits.checkout.min(ASK);
-        let pool = Pool::builder()
-            .max_size(limits.connections)
-            // Idle connections stay: without these two the pool has no task of its own.
-            .max_lifetime(None)
-            .idle_timeout(None)
-            .connection_timeout(ask)
-            // Not by the pool, which would pause for up to half of the checkout: by whoever waits.
-            .retry_connection(false)
-            .test_on_check_out(true)
-            .build_unchecked(manager);
         Self {
             name,
-            pool,
+            pool: RwLock::new(pool(manager.clone(), limits.connections, ask)),
+            manager,
+            connections: limits.connections,
             health,
             ask,
             command: limits.command,
@@ -67,21 +61,42 @@ impl Node {
     /// A connection, given back to the pool already. It waits for a part of the patience: who has some left asks
     /// again.
     async fn checkout(&self, patience: Duration) -> Result<Connection, RedisError> {
+        let pool = self.pool();
+        let begun = self.health.begun();
         let pooled = if patience >= self.ask {
             // The pool's own timer, so that there is but one.
-            self.pool.get().await.ok()
+            pool.get().await.ok()
         } else {
-            timeout(patience, self.pool.get())
+            timeout(patience, pool.get())
                 .await
                 .ok()
                 .and_then(Result::ok)
         };
-        match pooled {
-            Some(pooled) => Ok(pooled.clone()),
-            None => Err(self
-                .health
-                .cause()
-                .unwrap_or_else(|| failure(format!("{}: no connection in time", self.name)))),
+        if let Some(pooled) = pooled {
+            return Ok(pooled.clone());
+        }
+        if patience >= self.ask && self.health.is_idle_since(begun) {
+            self.revive();
+        }
+        Err(self
+            .health
+            .cause()
+            .unwrap_or_else(|| failure(format!("{}: no connection in time", self.name))))
+    }
+
+    fn pool(&self) -> Pool<Manager> {
+        self.pool
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// A pool without a connection that makes none when it is asked for one: it waits for one that was being made when
+    /// its runtime ended, and would for ever. Another takes its place.
+    fn revive(&self) {
+        let mut held = self.pool.write().unwrap_or_else(PoisonError::into_inner);
+        if held.state().connections == 0 {
+            *held = pool(self.manager.clone(), self.connections, self.ask);
         }
     }
 
@@ -193,11 +208,24 @@ impl Node {
     }
 }
 
+fn pool(manager: Manager, connections: u32, ask: Duration) -> Pool<Manager> {
+    Pool::builder()
+        .max_size(connections)
+        // Idle connections stay: without these two the pool has no task of its own.
+        .max_lifetime(None)
+        .idle_timeout(None)
+        .connection_timeout(ask)
+        // Not by the pool, which would pause for up to half of the checkout: by whoever waits.
+        .retry_connection(false)
+        .test_on_check_out(true)
+        .build_unchecked(manager)
+}
+
 impl fmt::Debug for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Node")
             .field("name", &self.name)
-            .field("pool", &self.pool.state())
+            .field("pool", &self.pool().state())
             .finish_non_exhaustive()
     }
 }

@@ -7,6 +7,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
+
 use super::reply::{self, Answer};
 use super::servers::Again;
 use super::{Inner, StoreError, ask};
@@ -16,6 +18,8 @@ use crate::record::EndReason;
 
 /// So many are pursued at most; with more, nothing is made any more of which the outcome might be unknown.
 const MOST: usize = 65_536;
+/// So many ends are sent at the same time.
+const AT_A_TIME: usize = 64;
 /// How soon a round follows another, first and at most.
 const PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -59,43 +63,71 @@ impl Pursuit {
             pursued.sessions.remove(key);
         }
     }
+
+    /// Sees to it that somebody is after those that are left: a task ends with its runtime.
+    pub(super) fn go_on(&self, store: &Arc<Inner>) {
+        let mut pursued = self.lock();
+        if pursued.sessions.is_empty() || pursued.running {
+            return;
+        }
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            pursued.running = true;
+            drop(pursued);
+            runtime.spawn(run(Running {
+                store: Arc::downgrade(store),
+                is_over: false,
+            }));
+        }
+    }
 }
 
 /// Ends whatever is, or will be, under `key`, until the server has said so after `not_after`.
 pub(super) fn pursue(store: &Arc<Inner>, key: RecordKey, not_after: u64) {
-    let mut pursued = store.pursuit.lock();
-    let known = pursued.sessions.entry(key).or_insert(not_after);
-    *known = not_after.max(*known);
-    if !pursued.running {
-        pursued.running = true;
-        drop(pursued);
-        tokio::spawn(run(Arc::downgrade(store)));
+    {
+        let mut pursued = store.pursuit.lock();
+        let known = pursued.sessions.entry(key).or_insert(not_after);
+        *known = not_after.max(*known);
+    }
+    store.pursuit.go_on(store);
+}
+
+/// The task that is after them, wherever it ends: by itself, or with its runtime.
+struct Running {
+    store: Weak<Inner>,
+    /// It has said so itself.
+    is_over: bool,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let (false, Some(store)) = (self.is_over, self.store.upgrade()) {
+            store.pursuit.lock().running = false;
+        }
     }
 }
 
 /// Until there is none left, or the store is gone.
-async fn run(store: Weak<Inner>) {
+async fn run(mut running: Running) {
     let mut pause = PAUSE;
     loop {
-        let Some(store) = store.upgrade() else { return };
+        let Some(store) = running.store.upgrade() else {
+            return;
+        };
         let pursued: Vec<_> = {
             let mut pursued = store.pursuit.lock();
             if pursued.sessions.is_empty() {
+                // Under the lock: whoever adds one from here on begins another task.
                 pursued.running = false;
+                running.is_over = true;
                 return;
             }
-            pursued
-                .sessions
-                .iter()
-                .map(|(key, at)| (*key, *at))
-                .collect()
+            pursued.sessions.keys().copied().collect()
         };
-        let mut answered = true;
-        for (key, _) in pursued {
-            answered = end(&store, &key).await;
-            if !answered {
-                break;
-            }
+        // One that gets no answer, for its server is away, holds up none of the others.
+        let mut answered = false;
+        for some in pursued.chunks(AT_A_TIME) {
+            let ended = join_all(some.iter().map(|key| end(&store, key))).await;
+            answered |= ended.contains(&true);
         }
         pause = if answered {
             PAUSE

@@ -18,6 +18,8 @@ pub(super) enum Unusable {
     Late,
     /// What stands there is no record; nothing changed.
     Malformed,
+    /// Another session is where a new one was to be; nothing changed.
+    Taken,
     /// Something else.
     Unknown,
 }
@@ -62,15 +64,13 @@ impl Answer {
         }
     }
 
-    /// The handles from `n` on.
-    fn ended(&self, n: usize, user: Option<&UserId>) -> Result<Vec<EndedSession>, Unusable> {
-        (n..self.0.len())
-            .map(|n| {
-                let handle: Handle = self.text(n)?.parse().map_err(|_| Unusable::Unknown)?;
-                Ok(EndedSession {
-                    handle,
-                    user: user.cloned(),
-                })
+    /// The handles from `n` on. One that cannot be read was of a damaged record; what was done is done all the same.
+    fn ended(&self, n: usize, user: Option<&UserId>) -> Vec<EndedSession> {
+        let handles = (n..self.0.len()).filter_map(|n| self.text(n).ok()?.parse::<Handle>().ok());
+        handles
+            .map(|handle| EndedSession {
+                handle,
+                user: user.cloned(),
             })
             .collect()
     }
@@ -84,6 +84,7 @@ impl Answer {
         match self.word() {
             Ok("late") => Unusable::Late,
             Ok("malformed") => Unusable::Malformed,
+            Ok("exists") => Unusable::Taken,
             _ => Unusable::Unknown,
         }
     }
@@ -93,7 +94,7 @@ pub(super) fn created(answer: &Answer, create: &Create) -> Result<Created, Unusa
     Ok(match answer.word()? {
         "created" => {
             let user = create.record.user().map(UserId::from);
-            Created::Created(answer.ended(1, user.as_ref())?)
+            Created::Created(answer.ended(1, user.as_ref()))
         }
         "there" => match Entry::from_bytes(answer.bytes(1)?) {
             Ok(Entry::Live(there)) if there.handle() == create.record.handle() => {
@@ -138,7 +139,7 @@ pub(super) fn replaced(answer: &Answer, lost: End) -> Result<Replaced, Unusable>
             let record = answer.record(1)?;
             let user = record.user().map(UserId::from);
             Replaced::Replaced {
-                ended: answer.ended(2, user.as_ref())?,
+                ended: answer.ended(2, user.as_ref()),
                 record,
             }
         }
@@ -190,7 +191,7 @@ pub(super) fn ended_of_user(
         _ => Some(answer.number(1)?),
     };
     let ended = EndedSessions {
-        sessions: answer.ended(2, Some(user))?,
+        sessions: answer.ended(2, Some(user)),
         last: None,
     };
     Ok((ended, since))

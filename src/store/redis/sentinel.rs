@@ -80,6 +80,8 @@ impl Sentinel {
             let place = match self.within(asked, self.ask(sentinel)).await {
                 Ok(place) => place,
                 Err(error) => {
+                    // It is asked last from now on: those that hang must not use up the time of every attempt.
+                    self.first.store(n.wrapping_add(1), Ordering::Relaxed);
                     failed.get_or_insert(error);
                     continue;
                 }

@@ -225,7 +225,8 @@ impl Shared {
     pub(super) async fn read_clocks(&self) {
         let nodes = self.route.nodes();
         let read = join_all(nodes.iter().map(|node| node.read_clock(&self.clocks))).await;
-        let all = read.iter().all(Result::is_ok);
+        // None that is known is none that answers.
+        let all = !read.is_empty() && read.iter().all(Result::is_ok);
         self.answering.store(all, Ordering::Relaxed);
         if !all {
             self.route.look_up();

@@ -1,6 +1,7 @@
 //! The Redis store, on real servers.
 
 mod cluster;
+mod corners;
 mod faults;
 mod fixture;
 mod holds;

@@ -34,11 +34,19 @@ end
 local reply = { 'ended', '' }
 if scope ~= 'handle' then
   local from = now + 1
-  if since and tonumber(since) > from then from = tonumber(since) end
-  -- A write that a server without memory allows; after it, the others are allowed as well.
-  redis.call('DEL', since_key)
+  local before = tonumber(since)
+  -- It never goes back; but one that no clock has reached yet is of a clock that was put right since.
+  if before and before > from and before < now + 5000000 then from = before end
   -- As long as any request, or any session that was made while the store was away, may be old.
-  redis.call('SET', since_key, num(from), 'PXAT', ms(now + 4500000000))
+  local kept = ms(now + 4500000000)
+  -- A write that a server without memory allows; after it, the others are allowed as well. What is there is not deleted:
+  -- in a slot that is on its way nothing can be written in its place.
+  if since then
+    redis.call('PEXPIREAT', since_key, kept)
+  else
+    redis.call('DEL', since_key)
+  end
+  redis.call('SET', since_key, num(from), 'PXAT', kept)
   reply[2] = num(from)
 end
 for _, session in ipairs(ending) do
