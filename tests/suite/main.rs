@@ -17,6 +17,7 @@ mod ids;
 mod login;
 mod memory;
 mod responses;
+mod servers;
 mod showcase;
 mod showcase_data;
 mod showcase_pages;
