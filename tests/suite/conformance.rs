@@ -6,6 +6,8 @@ use std::time::Duration;
 use sessile::store::wrappers::{Failing, Holding, Slow, Spy};
 use sessile::{ManualClock, MemoryStore, store_conformance};
 
+use crate::stores::OnRedis;
+
 store_conformance!(memory, || async { MemoryStore::new() });
 // What happens within one tick of a clock must be told apart all the same.
 store_conformance!(memory_while_the_clock_stands_still, || async {
@@ -17,6 +19,7 @@ store_conformance!(wrapped, || async {
     let slow = Slow::new(MemoryStore::new(), Duration::ZERO);
     Failing::new(Holding::new(slow))
 });
+store_conformance!(redis, OnRedis::start);
 
 #[test]
 fn every_case_is_in_the_list_and_every_rule_has_a_case() {

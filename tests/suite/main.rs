@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by unwrapping")]
 
+mod ages;
 mod allocations;
 mod browser;
 mod cancellation;
@@ -24,9 +25,9 @@ mod showcase_pages;
 mod showcase_program;
 mod showcase_users;
 mod staging;
+mod stores;
 mod superseded;
 mod support;
-mod tmp_redis;
 mod updates;
 mod users;
 mod wrappers;
