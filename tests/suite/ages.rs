@@ -12,7 +12,8 @@ use sessile::store::{Create, Created};
 use sessile::{AtLimit, Bucket, EndReason, Handle, Passive, SessionLayer, SessionStore, UserId};
 
 use crate::harness::{Client, HOUR, IDLE, MINUTE, TOUCH, app, limited, with};
-use crate::stores::{OnRedis, TestStore, key_of, on_every_store, was_sent};
+use crate::on_redis::{OnRedis, was_sent};
+use crate::stores::{TestStore, key_of, on_every_store};
 
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(24 * 3600);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use sessile::store::wrappers::{Failing, Holding, Slow, Spy};
 use sessile::{ManualClock, MemoryStore, store_conformance};
 
-use crate::stores::OnRedis;
+use crate::on_redis::OnRedis;
 
 store_conformance!(memory, || async { MemoryStore::new() });
 // What happens within one tick of a clock must be told apart all the same.
@@ -19,7 +19,11 @@ store_conformance!(wrapped, || async {
     let slow = Slow::new(MemoryStore::new(), Duration::ZERO);
     Failing::new(Holding::new(slow))
 });
-store_conformance!(redis, OnRedis::start);
+store_conformance!(redis, || async {
+    let store = OnRedis::start().await;
+    store.report();
+    store
+});
 
 #[test]
 fn every_case_is_in_the_list_and_every_rule_has_a_case() {

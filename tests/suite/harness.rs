@@ -299,7 +299,7 @@ pub(crate) async fn reply(response: Response) -> Reply {
         problem: parts.extensions.get().cloned(),
     };
     for (_, value) in reply.cookies() {
-        crate::stores::was_sent(&value);
+        crate::on_redis::was_sent(&value);
     }
     reply
 }

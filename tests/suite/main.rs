@@ -17,6 +17,7 @@ mod harness;
 mod ids;
 mod login;
 mod memory;
+mod on_redis;
 mod responses;
 mod servers;
 mod showcase;
