@@ -15,6 +15,7 @@ mod expiry;
 mod extractors;
 mod harness;
 mod ids;
+mod keys;
 mod login;
 mod memory;
 mod on_redis;

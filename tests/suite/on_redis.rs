@@ -41,6 +41,15 @@ impl OnRedis {
         Self::new(store, place)
     }
 
+    pub(crate) fn server(&self) -> Arc<Server> {
+        Arc::clone(&self.place.server)
+    }
+
+    /// What a record's key is called, in the store without a namespace.
+    pub(crate) fn name_of(&self, key: &RecordKey) -> String {
+        format!("session:{{{}}}:{}", key.bucket, key.digest.to_text())
+    }
+
     /// Writes the row of the table of set-ups.
     pub(crate) fn report(&self) {
         let (version, processes) = self.place.server.describe();
