@@ -177,9 +177,10 @@ pub(crate) async fn on_redis<F: Future<Output = ()>>(test: impl FnOnce(OnRedis) 
     assert!(faults.is_empty(), "{faults:#?}");
 }
 
-/// Every cookie that a client of this process was sent: the secret in it, and all of it.
-static COOKIES: LazyLock<Mutex<HashSet<Vec<u8>>>> = LazyLock::new(Mutex::default);
-const SECRET: usize = 32;
+/// The secret of every cookie that a client of this process was sent: its bytes, in hex, and as it stands in the
+/// cookie.
+static SECRETS: LazyLock<Mutex<HashSet<Vec<u8>>>> = LazyLock::new(Mutex::default);
+const FORMS: [usize; 3] = [32, 64, 43];
 const COOKIE: usize = 47;
 
 /// Remembers a cookie, so that it can be looked for in what servers hold.
@@ -187,15 +188,21 @@ pub(crate) fn was_sent(cookie: &str) {
     if cookie.len() == COOKIE
         && let Ok(bytes) = URL_SAFE_NO_PAD.decode(cookie)
     {
-        let mut cookies = COOKIES.lock().unwrap();
-        cookies.insert(cookie.into());
-        cookies.insert(bytes[3..].to_vec());
+        let mut secrets = SECRETS.lock().unwrap();
+        secrets.insert(bytes[3..].to_vec());
+        secrets.insert(hex(&bytes[3..]).into_bytes());
+        // The three bytes before it are four characters.
+        secrets.insert(cookie.as_bytes()[4..].to_vec());
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// What a server must not hold: a key that never expires (invariant 11), a secret (invariant 5).
 fn faults(dump: &[dump::Entry]) -> Vec<String> {
-    let cookies = COOKIES.lock().unwrap();
+    let secrets = SECRETS.lock().unwrap();
     let mut faults = Vec::new();
     for entry in dump {
         let key = String::from_utf8_lossy(&entry.key);
@@ -203,11 +210,11 @@ fn faults(dump: &[dump::Entry]) -> Vec<String> {
             faults.push(format!("{key} never expires"));
         }
         let texts = std::iter::once(&entry.key).chain(&entry.values);
-        let holds = |length| {
-            let mut runs = texts.clone().flat_map(|text| text.windows(length));
-            runs.any(|run| cookies.contains(run))
+        let holds = |length: &usize| {
+            let mut runs = texts.clone().flat_map(|text| text.windows(*length));
+            runs.any(|run| secrets.contains(run))
         };
-        if holds(SECRET) || holds(COOKIE) {
+        if FORMS.iter().any(holds) {
             faults.push(format!("{key} holds a secret"));
         }
     }
@@ -231,17 +238,19 @@ async fn inv05_inv11_a_secret_and_a_key_without_an_expiry_are_found_in_a_server(
     };
     put("a", format!("<{id}>").as_bytes());
     put("b", &[b"<", &*secret, b">"].concat());
-    put(&format!("c{id}"), b"");
-    put("d", b"harmless");
+    put(&format!("c{}", &id[4..]), b"");
+    put("d", hex(&secret).as_bytes());
+    put("e", b"harmless");
     redis::cmd("PERSIST")
-        .arg("d")
+        .arg("e")
         .exec(&mut connection)
         .unwrap();
     let expected = [
         "a holds a secret".to_owned(),
         "b holds a secret".to_owned(),
-        format!("c{id} holds a secret"),
-        "d never expires".to_owned(),
+        format!("c{} holds a secret", &id[4..]),
+        "d holds a secret".to_owned(),
+        "e never expires".to_owned(),
     ];
     assert_eq!(faults(&server.dump()), expected);
 }
