@@ -6,7 +6,7 @@
 # A test that runs on a set-up writes FOLDER/<name>, one line: "version · processes".
 set -euo pipefail
 
-required=(memory browser)
+required=(memory redis cluster sentinel tls acl browser)
 
 folder=$1
 

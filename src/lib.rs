@@ -184,6 +184,8 @@ pub use record::{End, EndReason};
 pub use session::{Freshness, Login, LoginFuture, Outcome, Passive, Session, SessionInfo};
 pub use sessions::Sessions;
 pub use store::{AtLimit, MemoryStore, MemoryStoreBuilder, SessionStore, StoreError};
+#[cfg(feature = "redis")]
+pub use store::{RedisStore, RedisStoreBuilder};
 pub use user::{Ended, UserSession};
 
 /// The README's program compiles.

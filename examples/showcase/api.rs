@@ -50,10 +50,12 @@ struct Health {
     since: Instant,
 }
 
+/// How the store does, as it is known here: at once, also while it is away.
 async fn health(State(server): State<Arc<Server>>) -> Json<Health> {
+    let health = server.backend.health();
     Json(Health {
-        backend: "memory",
-        mode: "healthy",
-        since: Instant(server.since),
+        backend: server.backend.name(),
+        mode: health.mode,
+        since: Instant(health.since),
     })
 }

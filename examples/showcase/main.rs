@@ -7,6 +7,7 @@
 //! | file | shows |
 //! |---|---|
 //! | `options.rs` | the command line, and the layer that it asks for |
+//! | `backend.rs` | memory or Redis, and how it does |
 //! | `identity.rs` | signing in and out, who is there, a new id |
 //! | `data.rs` | values: staged, committed, counted |
 //! | `devices.rs` | a user's sessions, and ending them |
@@ -18,6 +19,7 @@
 //! There are no passwords: whoever says a name is that user. `examples/login.rs` shows where the check goes.
 
 mod api;
+mod backend;
 mod data;
 mod devices;
 mod identity;
@@ -30,18 +32,18 @@ mod time;
 use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use axum::{Router, middleware};
-use sessile::{MemoryStore, SessionLayer};
+use sessile::SessionLayer;
 
+use backend::Backend;
 use options::Options;
 
 /// What the routes know of the server.
 #[derive(Debug)]
 pub(crate) struct Server {
     pub(crate) options: Options,
-    pub(crate) since: SystemTime,
+    pub(crate) backend: Backend,
 }
 
 #[tokio::main]
@@ -55,12 +57,12 @@ async fn main() -> ExitCode {
         .with_max_level(tracing::Level::INFO)
         .with_ansi(false)
         .init();
-    let sessions = match options.layer(MemoryStore::new()) {
-        Ok(sessions) => sessions,
+    let (sessions, backend) = match backend::connect(&options).await {
+        Ok(connected) => connected,
         Err(error) => return complain(2, &error),
     };
     let listen = options.listen;
-    let app = app(sessions, options);
+    let app = app(sessions, Server { options, backend });
     match serve::run(listen, app).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => complain(1, &error),
@@ -68,18 +70,14 @@ async fn main() -> ExitCode {
 }
 
 /// Every route, with sessions around them, and around those what makes refusals presentable.
-fn app(sessions: SessionLayer, options: Options) -> Router {
-    let server = Arc::new(Server {
-        options,
-        since: SystemTime::now(),
-    });
+fn app(sessions: SessionLayer, server: Server) -> Router {
     Router::new()
         .merge(api::routes())
         .merge(pages::routes())
         .layer(sessions)
         .layer(middleware::from_fn(serve::whole_body))
         .layer(middleware::from_fn(problems::present))
-        .with_state(server)
+        .with_state(Arc::new(server))
 }
 
 /// A sentence on stderr, and the exit code. Not `eprintln!`: a closed stderr must not turn this into a panic.

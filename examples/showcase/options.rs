@@ -5,17 +5,26 @@ use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Parser, ValueEnum};
 use ipnet::IpNet;
 use sessile::{AtLimit, ConfigError, SessionLayer, SessionStore};
 
-/// A web application that shows what sessile does. Sessions are kept in memory.
+/// A web application that shows what sessile does
 #[derive(Debug, Clone, Parser)]
 #[command(name = "showcase", version)]
 pub(crate) struct Options {
     /// Address and port; port 0 picks a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:3000")]
     pub(crate) listen: SocketAddr,
+
+    /// Keeps sessions in this Redis, redis://… or with TLS rediss://…, and not in memory
+    #[arg(long, value_name = "URL")]
+    pub(crate) redis: Option<String>,
+
+    /// What keys in Redis begin with: applications that share one have one each
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) namespace: Option<String>,
 
     /// A session ends after so many seconds without a request
     #[arg(long, value_name = "S", default_value = "1800", allow_negative_numbers = true, value_parser = seconds)]

@@ -298,6 +298,12 @@ impl Record {
         self.0.bytes()
     }
 
+    /// What its owner put behind it.
+    #[cfg(feature = "redis")]
+    pub(crate) fn tail(&self) -> &[u8] {
+        self.0.tail()
+    }
+
     pub(super) const fn from_packed(packed: Packed) -> Self {
         Self(packed)
     }

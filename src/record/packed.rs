@@ -103,6 +103,12 @@ impl Packed {
         &self.0[..self.size()]
     }
 
+    /// What its owner put behind it.
+    #[cfg(feature = "redis")]
+    pub(super) fn tail(&self) -> &[u8] {
+        &self.0[self.size()..]
+    }
+
     /// All of it, to be changed and written anew.
     pub(super) fn draft(&self) -> Draft<'_> {
         Draft {
@@ -233,6 +239,15 @@ impl<'a> Draft<'a> {
 
     /// Writes the run of bytes, in one allocation.
     pub(super) fn write(&self, parts: impl Iterator<Item = Part<'a>> + Clone) -> Packed {
+        self.write_before(parts, &[])
+    }
+
+    /// The same, with the owner's `tail` behind them.
+    pub(super) fn write_before(
+        &self,
+        parts: impl Iterator<Item = Part<'a>> + Clone,
+        tail: &[u8],
+    ) -> Packed {
         let address = cut(self.address, Seen::MAX_ADDRESS_BYTES);
         let agent = cut(self.agent, Seen::MAX_AGENT_BYTES);
         let texts = [
@@ -243,7 +258,8 @@ impl<'a> Draft<'a> {
             self.seen_rest,
         ];
         let parts_len: usize = parts.clone().map(Part::len).sum();
-        let len = at::END + texts.iter().map(|text| text.len()).sum::<usize>() + parts_len;
+        let len =
+            at::END + texts.iter().map(|text| text.len()).sum::<usize>() + parts_len + tail.len();
 
         let mut shared: Arc<[u8]> = std::iter::repeat_n(0, len).collect();
         let bytes = Arc::get_mut(&mut shared).expect("nobody else has it yet");
@@ -280,6 +296,7 @@ impl<'a> Draft<'a> {
             push(&mut rest, part.name);
             push(&mut rest, part.value);
         }
+        push(&mut rest, tail);
         Packed(shared)
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! | part | holds |
 //! |---|---|
-//! | `m` | what rarely changes: version, handle, created, signed in, absolute end, idle timeout, touch threshold, flags, length of the user, user |
+//! | `m` | what rarely changes: version, handle, created, signed in (`-`: never) and absolute end as the time since then, idle timeout, touch threshold, flags, length of the user, user |
 //! | `s` | what a touch changes: seen, address (`-`: none), length of the agent, agent |
 //! | `d:<name>` | a value, JSON |
 //! | `x` | the tombstone, alone: reason, at, handle, successor (`-`: none), length of the note, note |
@@ -40,6 +40,9 @@ impl std::error::Error for MalformedRecord {}
 /// The text of a tombstone without its note is no longer: reason, instant, handle, successor, length, spaces.
 const TOMBSTONE_TEXT: usize = 11 + 16 + 36 + 43 + 3 + 5;
 
+/// Instants are before the year 2255, so that adding to one never overflows, and a Lua number holds it exactly.
+const LATEST: u64 = 1 << 53;
+
 const MALFORMED: MalformedRecord = MalformedRecord(());
 
 impl Entry {
@@ -57,6 +60,16 @@ impl Entry {
     /// # Errors
     /// [`MalformedRecord`] for anything else; it never panics, and allocates no more than the input is long.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, MalformedRecord> {
+        Self::read(bytes, &[])
+    }
+
+    /// The same, and a record has the bytes that it was read from as its [tail](Record::tail).
+    #[cfg(feature = "redis")]
+    pub(crate) fn from_bytes_kept(bytes: &[u8]) -> Result<Self, MalformedRecord> {
+        Self::read(bytes, bytes)
+    }
+
+    fn read(bytes: &[u8], tail: &[u8]) -> Result<Self, MalformedRecord> {
         let parts = read_parts(bytes)?;
         let part = |name: &[u8]| {
             parts
@@ -68,7 +81,7 @@ impl Entry {
             return read_tombstone(tombstone).map(Self::Ended);
         }
         let (meta, seen) = (part(b"m").ok_or(MALFORMED)?, part(b"s").ok_or(MALFORMED)?);
-        read_record(meta, seen, &parts).map(Self::Live)
+        read_record(meta, seen, &parts, tail).map(Self::Live)
     }
 }
 
@@ -79,8 +92,11 @@ fn write_record(record: &Record) -> Vec<u8> {
         draft.version,
         draft.handle,
         draft.created,
-        draft.signed_in,
-        draft.absolute,
+        match draft.signed_in {
+            0 => Since(None),
+            at => Since(Some(after(draft.created, at))),
+        },
+        after(draft.created, draft.absolute),
         draft.idle,
         draft.touch,
         draft.flags,
@@ -215,15 +231,20 @@ fn read_record(
     meta: &[u8],
     seen: &[u8],
     parts: &[NamedPart<'_>],
+    tail: &[u8],
 ) -> Result<Record, MalformedRecord> {
     let mut meta = Fields(meta);
     let mut seen = Fields(seen);
+    let (version, handle, created) = (meta.number()?, meta.handle()?, meta.micros()?);
     let draft = Draft {
-        version: meta.number()?,
-        handle: meta.handle()?,
-        created: meta.micros()?,
-        signed_in: meta.micros()?,
-        absolute: meta.micros()?,
+        version,
+        handle,
+        created,
+        signed_in: match meta.word()? {
+            "-" => 0,
+            since => at(created, since)?,
+        },
+        absolute: at(created, meta.word()?)?,
         idle: meta.number()?,
         touch: meta.number()?,
         flags: meta.number()?,
@@ -255,7 +276,7 @@ fn read_record(
     {
         return Err(MALFORMED);
     }
-    Ok(Record::from_packed(draft.write(parts)))
+    Ok(Record::from_packed(draft.write_before(parts, tail)))
 }
 
 fn read_tombstone(text: &[u8]) -> Result<Tombstone, MalformedRecord> {
@@ -273,6 +294,33 @@ fn read_tombstone(text: &[u8]) -> Result<Tombstone, MalformedRecord> {
         end: End::new(reason, at).with_note(note),
         successor,
     })
+}
+
+/// How long after `created` it is: shorter than the instant itself, and these are in every record.
+fn after(created: u64, instant: u64) -> i64 {
+    // Both are below 2^53.
+    instant.cast_signed() - created.cast_signed()
+}
+
+/// The same, of what may never have happened.
+struct Since(Option<i64>);
+
+impl fmt::Display for Since {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(after) => after.fmt(f),
+            None => f.write_str("-"),
+        }
+    }
+}
+
+/// The instant so long after `created`.
+fn at(created: u64, after: &str) -> Result<u64, MalformedRecord> {
+    let after: i64 = after.parse().map_err(|_| MALFORMED)?;
+    created
+        .checked_add_signed(after)
+        .filter(|micros| *micros < LATEST)
+        .ok_or(MALFORMED)
 }
 
 fn digest(text: &str) -> Result<Digest, MalformedRecord> {
@@ -302,10 +350,9 @@ impl<'a> Fields<'a> {
         self.word()?.parse().map_err(|_| MALFORMED)
     }
 
-    /// An instant before the year 2255, so that adding to it never overflows.
     fn micros(&mut self) -> Result<u64, MalformedRecord> {
         self.number().and_then(|micros| {
-            if micros < 1 << 53 {
+            if micros < LATEST {
                 Ok(micros)
             } else {
                 Err(MALFORMED)

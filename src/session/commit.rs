@@ -53,20 +53,28 @@ impl Context {
                     }
                 }
             }
-            Plan::Apply { key, changes, seen } => self.apply(key, changes, seen, keep).await,
+            Plan::Apply {
+                key,
+                changes,
+                seen,
+                read,
+            } => {
+                let apply = Apply {
+                    key,
+                    changes,
+                    seen,
+                    read: Some(read),
+                };
+                self.apply(apply, keep).await
+            }
         }
     }
 
-    async fn apply(
-        self: &Arc<Self>,
-        key: RecordKey,
-        changes: Changes,
-        seen: Option<Seen>,
-        keep: bool,
-    ) -> Result<Outcome, Error> {
-        let staged = !changes.is_empty();
-        let copy = (staged && keep).then(|| changes.clone());
-        let applied = self.area.store.apply(Apply { key, changes, seen }).await;
+    async fn apply(self: &Arc<Self>, apply: Apply, keep: bool) -> Result<Outcome, Error> {
+        let key = apply.key;
+        let staged = !apply.changes.is_empty();
+        let copy = (staged && keep).then(|| apply.changes.clone());
+        let applied = self.area.store.apply(apply).await;
         match applied {
             Ok(Applied::Saved(_)) => {
                 if let Some(copy) = copy {
@@ -316,7 +324,7 @@ async fn write_now(context: &Arc<Context>, changes: Changes) -> Result<Written, 
         let live = {
             let state = context.state();
             match &state.identity {
-                Identity::Live(live) => Some(live.key),
+                Identity::Live(live) => Some((live.key, live.record.clone())),
                 Identity::Dead(dead) if dead.moved => {
                     return Err(Error::new(ErrorKind::SessionMoved));
                 }
@@ -332,11 +340,12 @@ async fn write_now(context: &Arc<Context>, changes: Changes) -> Result<Written, 
             }
         };
         let outcome = match live {
-            Some(key) => {
+            Some((key, read)) => {
                 let apply = Apply {
                     key,
                     changes: changes.clone(),
                     seen: None,
+                    read: Some(read),
                 };
                 match context.area.store.apply(apply).await? {
                     Applied::Saved(sum) => {

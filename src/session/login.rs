@@ -271,6 +271,7 @@ impl Context {
                 key,
                 changes: changes.clone(),
                 seen: None,
+                read: None,
             })
             .await
         {

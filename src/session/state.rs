@@ -108,6 +108,7 @@ pub(crate) enum Plan {
         key: RecordKey,
         changes: Changes,
         seen: Option<Seen>,
+        read: Record,
     },
     /// Make a stranger's session with these values.
     Create(Vec<(DataName, Vec<u8>)>),
@@ -167,6 +168,7 @@ impl State {
                     key: live.key,
                     changes: std::mem::take(&mut self.staged),
                     seen,
+                    read: live.record.clone(),
                 }
             }
             Identity::Dead(dead) if dead.moved => {

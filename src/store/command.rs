@@ -66,6 +66,9 @@ pub struct Apply {
     pub changes: Changes,
     /// When and from where it was used.
     pub seen: Option<Seen>,
+    /// The record as the caller read it, if they did. What is stored decides, whatever it is: a store may use this to
+    /// save work where nothing has changed since.
+    pub read: Option<Record>,
 }
 
 /// What came of [`Apply`]. All but `Saved` mean that nothing changed.

@@ -73,6 +73,9 @@ use crate::record::{Entry, Record};
 /// them finish in the background.
 pub trait SessionStore: Send + Sync + 'static {
     /// The store's own clock. Every end is judged by it.
+    ///
+    /// That of a remote store is known but from its last answers: it may be behind by a round trip, and is never ahead,
+    /// so that whoever begins before the store ended something is never taken for somebody who began after it.
     fn now(&self) -> SystemTime;
 
     /// Where a user's sessions are kept. The same user has the same bucket on every instance.

@@ -440,6 +440,7 @@ mod tests {
         shard.record_limit = 2000;
         let mut apply = |changes| {
             let apply = Apply {
+                read: None,
                 key,
                 changes,
                 seen: None,

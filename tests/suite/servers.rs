@@ -1,25 +1,14 @@
-//! The servers and networks that the tests of stores run on: that they do what those tests take for granted.
+//! The servers that the tests of stores run on: that they do what those tests take for granted.
 
 use std::collections::BTreeMap;
+use std::process::Command;
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
-use redis::{AsyncCommands, AsyncConnectionConfig, Client, Commands, RedisResult, Script};
+use redis::{AsyncCommands, Client, Commands, RedisResult, Script};
 
-use crate::support::dump::contains;
-use crate::support::proxy::Stall;
-use crate::support::wait::wait_until;
-use crate::support::{Proxy, Server};
-
-/// A connection that waits for its replies as long as it takes.
-async fn connect(url: &str) -> RedisResult<MultiplexedConnection> {
-    let config = AsyncConnectionConfig::new()
-        .set_connection_timeout(None)
-        .set_response_timeout(None);
-    Client::open(url)?
-        .get_multiplexed_async_connection_with_config(&config)
-        .await
-}
+use crate::support::dump::Entry;
+use crate::support::redis::connect;
+use crate::support::{Cluster, Sentinels, Server};
 
 fn counts(calls: &[(&str, u64)]) -> BTreeMap<String, u64> {
     calls
@@ -171,113 +160,123 @@ async fn a_monitor_tells_commands_of_clients_from_those_of_scripts() {
 }
 
 #[tokio::test]
-async fn a_proxy_drops_one_reply_of_a_command_that_was_executed() {
-    let server = Server::start();
-    let proxy = Proxy::start(server.address());
-    let mut first = connect(&proxy.url()).await.unwrap();
-    proxy.drop_reply_of(|command| contains(command, b"INCR"));
-    let _: () = first.set("other", "x".repeat(300_000)).await.unwrap();
-    assert!(first.incr::<_, _, i64>("n", 1).await.is_err());
-    assert_eq!(proxy.dropped(), 1);
-    assert!(first.get::<_, i64>("n").await.is_err(), "it is closed");
-
-    let mut second = connect(&proxy.url()).await.unwrap();
-    assert_eq!(second.incr::<_, _, i64>("n", 1).await.unwrap(), 2);
-    let long: String = second.get("other").await.unwrap();
-    assert_eq!(long.len(), 300_000);
-    proxy.drop_next_reply();
-    assert!(second.incr::<_, _, i64>("n", 1).await.is_err());
-    assert_eq!(server.connection().get("n"), Ok(3));
-    assert_eq!((proxy.dropped(), proxy.accepted()), (2, 2));
-    wait_until("both are closed", async || proxy.connections() == 0).await;
-}
-
-#[tokio::test]
-async fn of_commands_sent_together_only_the_replies_up_to_the_dropped_one_are_passed_on() {
-    let server = Server::start();
-    let proxy = Proxy::start(server.address());
-    let connection = connect(&proxy.url()).await.unwrap();
-    proxy.drop_reply_of(|command| contains(command, b"LOSE"));
-    let ask = |text: &'static str| {
-        let mut connection = connection.clone();
-        async move { connection.append::<_, _, i64>("k", text).await }
+async fn a_server_with_tls_is_known_by_its_authority_alone() {
+    let (server, authority) = Server::start_tls();
+    assert!(server.url().starts_with("rediss://127.0.0.1:"));
+    assert_eq!(server.describe().1, "1 redis-server with TLS");
+    let (_, stranger) = Server::start_tls();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("ca.pem");
+    let ask = |pem: &str, host: &str| {
+        std::fs::write(&file, pem).unwrap();
+        let asked = Command::new("redis-cli")
+            .args(["--tls", "-h", host, "-p"])
+            .arg(server.address().port().to_string())
+            .arg("--cacert")
+            .arg(&file)
+            .arg("PING")
+            .output()
+            .unwrap();
+        asked.stdout == b"PONG\n"
     };
-    let (before, lost, after) = tokio::join!(ask("before"), ask("LOSE"), ask("after"));
-    assert_eq!(before, Ok(6));
-    assert!(lost.is_err() && after.is_err());
-    assert_eq!(
-        server.connection().get("k"),
-        Ok("beforeLOSE".to_owned()),
-        "what comes after it is not passed on"
-    );
+    assert!(ask(&authority, "127.0.0.1"));
+    assert!(ask(&authority, "localhost"));
+    assert!(!ask(&stranger, "127.0.0.1"));
+    let plain = Client::open(format!("redis://{}", server.address())).unwrap();
+    assert!(plain.get_connection().is_err());
 }
 
 #[tokio::test]
-async fn a_stalled_proxy_holds_and_then_passes_all_on() {
-    let server = Server::start();
-    let proxy = Proxy::start(server.address());
-    let connection = connect(&proxy.url()).await.unwrap();
-    for (what, executed) in [(Stall::Both, 0), (Stall::Replies, 10)] {
-        let () = server.connection().set("n", 0).unwrap();
-        proxy.stall(what);
-        let replies: Vec<_> = (0..10)
-            .map(|_| {
-                let mut connection = connection.clone();
-                tokio::spawn(async move { connection.incr::<_, _, i64>("n", 1).await.unwrap() })
-            })
-            .collect();
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        assert!(replies.iter().all(|reply| !reply.is_finished()));
-        assert_eq!(server.connection().get("n"), Ok(executed));
-        proxy.flow();
-        for (count, reply) in (1..).zip(replies) {
-            assert_eq!(reply.await.unwrap(), count, "they keep their order");
-        }
+async fn a_cluster_moves_a_slot_and_its_keys() {
+    let cluster = Cluster::start();
+    let (version, processes) = cluster.describe();
+    assert!(version.starts_with("redis "), "{version}");
+    assert_eq!(processes, "3 masters");
+    assert_eq!(cluster.urls().len(), 3);
+    let owners = [0, 5461, 10922].map(|slot| cluster.master_of(slot));
+    assert_eq!(owners, [0, 1, 2]);
+
+    let slot = cluster.slot_of("{a}");
+    let from = cluster.master_of(slot);
+    let (between, last) = ((from + 1) % 3, (from + 2) % 3);
+    let mut keys = cluster.node(from).connection();
+    for index in 0..25 {
+        let () = keys.set_ex(format!("{{a}}{index}"), index, 1000).unwrap();
     }
+    let before = cluster.dump();
+    let values = |entries: &[Entry]| -> Vec<_> {
+        let entries = entries.iter();
+        entries
+            .map(|entry| (entry.key.clone(), entry.values.clone()))
+            .collect()
+    };
+
+    let migration = cluster.begin_migration(slot, between);
+    assert_eq!(migration.move_keys(20), 20);
+    assert_eq!(cluster.node(from).dump().len(), 5);
+    assert_eq!(cluster.master_of(slot), from, "it is between the two");
+    let moved = &cluster.node(between).dump()[0].key;
+    let answer: RedisResult<i64> = keys.get(moved);
+    assert_eq!(answer.unwrap_err().code(), Some("ASK"));
+    assert_eq!((migration.move_keys(20), migration.move_keys(20)), (5, 0));
+    migration.finish();
+    assert_eq!(cluster.master_of(slot), between);
+    cluster.migrate_slot(slot, last);
+    assert_eq!(cluster.master_of(slot), last);
+    assert_eq!(cluster.node(last).dump().len(), 25);
+    let after = cluster.dump();
+    assert_eq!(values(&after), values(&before));
+    assert!(after.iter().all(|entry| entry.ttl.is_some()));
+    let answer: RedisResult<i64> = keys.get(moved);
+    assert_eq!(answer.unwrap_err().code(), Some("MOVED"));
 }
 
 #[tokio::test]
-async fn what_a_stalled_proxy_holds_of_a_client_that_gave_up_arrives_late() {
-    let server = Server::start();
-    let proxy = Proxy::start(server.address());
-    let mut connection = connect(&proxy.url()).await.unwrap();
-    proxy.stall(Stall::Both);
-    let given_up = tokio::time::timeout(
-        Duration::from_millis(50),
-        connection.incr::<_, _, i64>("n", 1),
-    )
-    .await;
-    assert!(given_up.is_err());
-    drop(connection);
-    proxy.flow();
-    let mut supervisor = server.connection();
-    wait_until("the command arrives", async || {
-        supervisor.get("n") == Ok(Some(1))
-    })
-    .await;
+async fn a_replica_takes_over_from_a_killed_master_of_a_cluster() {
+    let mut cluster = Cluster::with(1, &["cluster-require-full-coverage no"]);
+    assert_eq!(cluster.describe().1, "3 masters, 1 replica");
+    let slot = cluster.slot_of("b");
+    assert_eq!(cluster.master_of(slot), 0);
+    let mut master = cluster.node(0).connection();
+    let () = master.set("b", 1).unwrap();
+    let replicas: i64 = redis::cmd("WAIT")
+        .arg((1, 10_000))
+        .query(&mut master)
+        .unwrap();
+    assert_eq!(replicas, 1);
+    assert_eq!(cluster.node(3).dump(), cluster.dump());
+    cluster.kill_master(0);
+    assert_eq!(cluster.wait_for_failover(slot).await, 3);
+    assert_eq!(cluster.master_of(slot), 3);
+    assert_eq!(cluster.node(3).connection().get("b"), Ok(1));
+    assert_eq!(cluster.dump().len(), 1);
 }
 
 #[tokio::test]
-async fn a_proxy_cuts_refuses_and_slows() {
-    let server = Server::start();
-    let proxy = Proxy::start(server.address());
-    let mut first = connect(&proxy.url()).await.unwrap();
-    proxy.cut();
-    assert_eq!(proxy.connections(), 0);
-    assert!(first.get::<_, Option<i64>>("n").await.is_err());
+async fn sentinels_name_the_replica_after_the_master_is_killed() {
+    let mut sentinels = Sentinels::start();
+    let (version, processes) = sentinels.describe();
+    assert!(version.starts_with("redis "), "{version}");
+    assert_eq!(processes, "1 master, 1 replica, 3 sentinels");
+    assert_eq!(sentinels.sentinel_urls().len(), 3);
+    let first = sentinels.master().address();
+    let mut master = sentinels.master().connection();
+    let () = master.set("a", 1).unwrap();
+    let replicas: i64 = redis::cmd("WAIT")
+        .arg((1, 10_000))
+        .query(&mut master)
+        .unwrap();
+    assert_eq!(replicas, 1);
+    sentinels.kill_master();
+    sentinels.wait_for_promotion().await;
+    assert_ne!(sentinels.master().address(), first);
+    assert_eq!(sentinels.master().connection().get("a"), Ok(1));
 
-    let mut second = connect(&proxy.url()).await.unwrap();
-    proxy.refuse();
-    let refused = connect(&proxy.url()).await.err().unwrap();
-    assert!(refused.is_connection_refusal(), "{refused}");
-    assert_eq!(second.incr::<_, _, i64>("n", 1).await, Ok(1));
-    proxy.allow();
-    let address = proxy.address();
-    let mut third = connect(&format!("redis://{address}")).await.unwrap();
-    assert_eq!(proxy.accepted(), 3);
-
-    proxy.slow(Duration::from_millis(50));
-    let began = std::time::Instant::now();
-    assert_eq!(third.incr::<_, _, i64>("n", 1).await, Ok(2));
-    assert!(began.elapsed() >= Duration::from_millis(100));
+    let mut sentinel = connect(&sentinels.sentinel_urls()[0]).await.unwrap();
+    let (_, port): (String, u16) = redis::cmd("SENTINEL")
+        .arg(("GET-MASTER-ADDR-BY-NAME", sentinels.master_name()))
+        .query_async(&mut sentinel)
+        .await
+        .unwrap();
+    assert_eq!(port, sentinels.master().address().port());
 }

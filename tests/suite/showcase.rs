@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Client, Showcase};
+use crate::support::{Client, Place, on_both};
 
 /// RFC 3339, UTC, three decimals.
 #[track_caller]
@@ -42,16 +42,16 @@ pub(crate) fn refusal(status: u16, code: &str) -> (u16, String) {
     (status, code.into())
 }
 
-#[test]
-fn ping_touches_no_session() {
-    let ping = Showcase::start(&[]).signed_in("alice").get("/api/ping");
+on_both!(ping_touches_no_session);
+fn ping_touches_no_session(place: &Place) {
+    let ping = place.start(&[]).signed_in("alice").get("/api/ping");
     assert_eq!((ping.status, ping.json()), (200, json!({ "ok": true })));
     assert_eq!((ping.header("vary"), ping.set_cookie()), (None, None));
 }
 
-#[test]
-fn a_session_is_none_then_anonymous_then_a_users() {
-    let showcase = Showcase::start(&[]);
+on_both!(a_session_is_none_then_anonymous_then_a_users);
+fn a_session_is_none_then_anonymous_then_a_users(place: &Place) {
+    let showcase = place.start(&[]);
     let mut client = showcase.client();
     let none = client.get("/api/session");
     let nothing = json!({
@@ -87,9 +87,9 @@ fn a_session_is_none_then_anonymous_then_a_users() {
     assert!(user["idle_ends_at"].as_str() < user["ends_at"].as_str());
 }
 
-#[test]
-fn a_login_takes_the_cart_along_and_leaves_the_old_id_dead() {
-    let showcase = Showcase::start(&[]);
+on_both!(a_login_takes_the_cart_along_and_leaves_the_old_id_dead);
+fn a_login_takes_the_cart_along_and_leaves_the_old_id_dead(place: &Place) {
+    let showcase = place.start(&[]);
     let mut client = showcase.client();
     client.put("/api/data/cart", &json!(["tea"]));
     client.put("/api/data/secret", &json!("planted"));
@@ -109,9 +109,9 @@ fn a_login_takes_the_cart_along_and_leaves_the_old_id_dead() {
     assert_ended(&mut before, "regenerated");
 }
 
-#[test]
-fn a_login_needs_a_user_of_1_to_256_bytes() {
-    let showcase = Showcase::start(&[]);
+on_both!(a_login_needs_a_user_of_1_to_256_bytes);
+fn a_login_needs_a_user_of_1_to_256_bytes(place: &Place) {
+    let showcase = place.start(&[]);
     let mut client = showcase.client();
     assert_eq!(client.login(&"é".repeat(128)).status, 200);
     for user in [String::new(), "x".repeat(257), "é".repeat(129)] {
@@ -136,9 +136,9 @@ fn a_login_needs_a_user_of_1_to_256_bytes() {
     );
 }
 
-#[test]
-fn a_logout_says_what_became_of_it_and_removes_the_cookie() {
-    let showcase = Showcase::start(&[]);
+on_both!(a_logout_says_what_became_of_it_and_removes_the_cookie);
+fn a_logout_says_what_became_of_it_and_removes_the_cookie(place: &Place) {
+    let showcase = place.start(&[]);
     let mut client = showcase.signed_in("alice");
     let mut elsewhere = client.clone();
     let logout = client.post("/api/logout");
@@ -168,9 +168,9 @@ fn a_logout_says_what_became_of_it_and_removes_the_cookie() {
     );
 }
 
-#[test]
-fn me_is_for_users_only() {
-    let showcase = Showcase::start(&[]);
+on_both!(me_is_for_users_only);
+fn me_is_for_users_only(place: &Place) {
+    let showcase = place.start(&[]);
     let mut client = showcase.client();
     assert_eq!(
         client.get("/api/me").refused(),
@@ -186,10 +186,10 @@ fn me_is_for_users_only() {
     assert_eq!((me.status, me.json()), (200, json!({ "user": "alice" })));
 }
 
-#[test]
-fn a_session_ends_by_either_clock_and_says_which() {
-    let idle = Showcase::start(&["--idle", "0.3"]);
-    let absolute = Showcase::start(&["--absolute", "0.3"]);
+on_both!(a_session_ends_by_either_clock_and_says_which);
+fn a_session_ends_by_either_clock_and_says_which(place: &Place) {
+    let idle = place.start(&["--idle", "0.3"]);
+    let absolute = place.start(&["--absolute", "0.3"]);
     let (mut idle, mut absolute) = (idle.signed_in("alice"), absolute.signed_in("alice"));
     // The one real wait: these processes have no clock but the machine's.
     thread::sleep(Duration::from_millis(600));
@@ -198,9 +198,9 @@ fn a_session_ends_by_either_clock_and_says_which() {
     assert_ended(&mut absolute, "absolute");
 }
 
-#[test]
-fn a_regeneration_keeps_data_and_handle_and_kills_the_old_id() {
-    let showcase = Showcase::start(&[]);
+on_both!(a_regeneration_keeps_data_and_handle_and_kills_the_old_id);
+fn a_regeneration_keeps_data_and_handle_and_kills_the_old_id(place: &Place) {
+    let showcase = place.start(&[]);
     let mut client = showcase.signed_in("alice");
     client.put("/api/data/x", &json!(1));
     let mut before = client.clone();
@@ -223,9 +223,9 @@ fn a_regeneration_keeps_data_and_handle_and_kills_the_old_id() {
     );
 }
 
-#[test]
-fn what_is_not_there_and_what_is_not_done_is_said_in_json() {
-    let showcase = Showcase::start(&[]);
+on_both!(what_is_not_there_and_what_is_not_done_is_said_in_json);
+fn what_is_not_there_and_what_is_not_done_is_said_in_json(place: &Place) {
+    let showcase = place.start(&[]);
     let mut client = showcase.client();
     for path in [
         "/api",
@@ -259,9 +259,9 @@ fn what_is_not_there_and_what_is_not_done_is_said_in_json() {
     }
 }
 
-#[test]
-fn r04_a_made_up_cookie_is_a_stranger() {
-    let showcase = Showcase::start(&[]);
+on_both!(r04_a_made_up_cookie_is_a_stranger);
+fn r04_a_made_up_cookie_is_a_stranger(place: &Place) {
+    let showcase = place.start(&[]);
     let mut client = showcase.client();
     for value in [
         "",

@@ -7,11 +7,11 @@ use http::Method;
 use serde_json::json;
 
 use crate::showcase::{assert_ended, refusal};
-use crate::support::{Client, Showcase};
+use crate::support::{Client, Place, on_both};
 
-#[test]
-fn data_is_any_json_and_comes_back_as_it_was() {
-    let showcase = Showcase::start(&[]);
+on_both!(data_is_any_json_and_comes_back_as_it_was);
+fn data_is_any_json_and_comes_back_as_it_was(place: &Place) {
+    let showcase = place.start(&[]);
     let mut client = showcase.client();
     for json in [
         "null",
@@ -51,9 +51,9 @@ fn data_is_any_json_and_comes_back_as_it_was() {
     assert_eq!(broken.refused(), refusal(400, "bad_request"));
 }
 
-#[test]
-fn a_key_has_at_most_64_bytes() {
-    let showcase = Showcase::start(&[]);
+on_both!(a_key_has_at_most_64_bytes);
+fn a_key_has_at_most_64_bytes(place: &Place) {
+    let showcase = place.start(&[]);
     let mut client = showcase.client();
     let (fits, long) = ("k".repeat(64), "k".repeat(65));
     assert_eq!(
@@ -78,9 +78,9 @@ fn a_key_has_at_most_64_bytes() {
     );
 }
 
-#[test]
-fn what_is_too_large_is_413_and_nothing_is_half_stored() {
-    let showcase = Showcase::start(&[]);
+on_both!(what_is_too_large_is_413_and_nothing_is_half_stored);
+fn what_is_too_large_is_413_and_nothing_is_half_stored(place: &Place) {
+    let showcase = place.start(&[]);
     let mut stranger = showcase.client();
     for bytes in [66_000, 1 << 20, 15 << 20] {
         let answer = stranger.put("/api/data/big", &json!("x".repeat(bytes)));
@@ -103,9 +103,9 @@ fn what_is_too_large_is_413_and_nothing_is_half_stored() {
     assert_eq!(client.get("/api/data/small").json(), json!(1));
 }
 
-#[test]
-fn counting_loses_nothing() {
-    let showcase = Showcase::start(&[]);
+on_both!(counting_loses_nothing);
+fn counting_loses_nothing(place: &Place) {
+    let showcase = place.start(&[]);
     let mut client = showcase.client();
     assert_eq!(client.post("/api/count/n").json(), json!({ "value": 1 }));
     thread::scope(|scope| {
@@ -130,9 +130,9 @@ fn counting_loses_nothing() {
     }
 }
 
-#[test]
-fn a_slow_request_stores_with_its_response_unless_the_session_ended_or_moved() {
-    let showcase = Showcase::start(&[]);
+on_both!(a_slow_request_stores_with_its_response_unless_the_session_ended_or_moved);
+fn a_slow_request_stores_with_its_response_unless_the_session_ended_or_moved(place: &Place) {
+    let showcase = place.start(&[]);
     let mut client = showcase.signed_in("alice");
     assert_eq!(client.post_json("/api/slow/a?ms=1", &json!(1)).status, 204);
     assert_eq!(client.get("/api/data/a").json(), json!(1));
@@ -165,9 +165,9 @@ fn a_slow_request_stores_with_its_response_unless_the_session_ended_or_moved() {
     assert_ended(&mut client, "logged_out");
 }
 
-#[test]
-fn what_a_failing_request_staged_is_dropped() {
-    let showcase = Showcase::start(&[]);
+on_both!(what_a_failing_request_staged_is_dropped);
+fn what_a_failing_request_staged_is_dropped(place: &Place) {
+    let showcase = place.start(&[]);
     let mut client = showcase.signed_in("alice");
     for (status, stored) in [
         (500, false),
@@ -195,9 +195,9 @@ fn what_a_failing_request_staged_is_dropped() {
     assert_eq!(stranger.cookie, None);
 }
 
-#[test]
-fn a_superseded_id_reads_as_none_writes_as_409_and_may_sign_in() {
-    let showcase = Showcase::start(&[]);
+on_both!(a_superseded_id_reads_as_none_writes_as_409_and_may_sign_in);
+fn a_superseded_id_reads_as_none_writes_as_409_and_may_sign_in(place: &Place) {
+    let showcase = place.start(&[]);
     let mut client = showcase.signed_in("alice");
     let mut old = client.clone();
     client.post("/api/regenerate");
@@ -219,9 +219,9 @@ fn a_superseded_id_reads_as_none_writes_as_409_and_may_sign_in() {
     );
 }
 
-#[test]
-fn an_ended_id_reads_as_none_and_a_write_begins_anew() {
-    let showcase = Showcase::start(&[]);
+on_both!(an_ended_id_reads_as_none_and_a_write_begins_anew);
+fn an_ended_id_reads_as_none_and_a_write_begins_anew(place: &Place) {
+    let showcase = place.start(&[]);
     let mut client = showcase.signed_in("alice");
     client.put("/api/data/x", &json!(1));
     client.clone().post("/api/logout");

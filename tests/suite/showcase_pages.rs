@@ -4,7 +4,7 @@ use http::Method;
 use serde_json::json;
 
 use crate::support::client::Answer;
-use crate::support::{Client, Showcase};
+use crate::support::{Client, Place, on_both};
 
 #[track_caller]
 fn assert_goes_home(answer: &Answer) {
@@ -34,9 +34,9 @@ fn sign_in(client: &mut Client, user: &str) {
     assert_goes_home(&client.get("/?signed-in=1"));
 }
 
-#[test]
-fn a_page_lets_nothing_foreign_in_and_is_not_cached() {
-    let showcase = Showcase::start(&[]);
+on_both!(a_page_lets_nothing_foreign_in_and_is_not_cached);
+fn a_page_lets_nothing_foreign_in_and_is_not_cached(place: &Place) {
+    let showcase = place.start(&[]);
     let page = showcase.client().get("/");
     assert_is_page(&page, 200, "<h1>Sign in</h1>");
     let policy = page.header("content-security-policy").unwrap();
@@ -59,9 +59,9 @@ fn a_page_lets_nothing_foreign_in_and_is_not_cached() {
     );
 }
 
-#[test]
-fn a_person_signs_in_keeps_lists_and_signs_out() {
-    let showcase = Showcase::start(&[]);
+on_both!(a_person_signs_in_keeps_lists_and_signs_out);
+fn a_person_signs_in_keeps_lists_and_signs_out(place: &Place) {
+    let showcase = place.start(&[]);
     let mut client = showcase.client();
     assert_goes_home(&client.post_form("/list/cart/add", "item=+green+tea+"));
     assert_goes_home(&client.post_form("/list/notes/add", "item=milk"));
@@ -81,9 +81,9 @@ fn a_person_signs_in_keeps_lists_and_signs_out() {
     assert_is_page(&client.get("/"), 200, "<h1>Sign in</h1>");
 }
 
-#[test]
-fn a_remembered_cookie_outlives_the_browser() {
-    let showcase = Showcase::start(&[]);
+on_both!(a_remembered_cookie_outlives_the_browser);
+fn a_remembered_cookie_outlives_the_browser(place: &Place) {
+    let showcase = place.start(&[]);
     let answer = showcase
         .client()
         .post_form("/sign-in", "user=alice&remember=yes");
@@ -95,9 +95,9 @@ fn a_remembered_cookie_outlives_the_browser() {
     );
 }
 
-#[test]
-fn what_people_write_is_shown_as_text() {
-    let showcase = Showcase::start(&[]);
+on_both!(what_people_write_is_shown_as_text);
+fn what_people_write_is_shown_as_text(place: &Place) {
+    let showcase = place.start(&[]);
     let mut client = showcase.client().with("user-agent", "<b>agent</b>");
     sign_in(&mut client, "%3Ci%3Eeve%3C/i%3E");
     client.post_form("/list/cart/add", "item=%22%3E%3Cimg+src%3Dx%3E");
@@ -109,9 +109,9 @@ fn what_people_write_is_shown_as_text() {
     assert!(page.contains("&lt;i&gt;eve") && page.contains("Set through the API"));
 }
 
-#[test]
-fn a_device_is_ended_by_its_button_and_told_so() {
-    let showcase = Showcase::start(&[]);
+on_both!(a_device_is_ended_by_its_button_and_told_so);
+fn a_device_is_ended_by_its_button_and_told_so(place: &Place) {
+    let showcase = place.start(&[]);
     let (mut laptop, mut phone) = (showcase.client(), showcase.client());
     sign_in(&mut laptop, "alice");
     sign_in(&mut phone, "alice");
@@ -136,9 +136,9 @@ fn a_device_is_ended_by_its_button_and_told_so() {
     assert_is_page(&laptop.get("/"), 200, "a &lt;lost&gt; laptop");
 }
 
-#[test]
-fn a_refusal_is_a_page() {
-    let showcase = Showcase::start(&["--limit", "1", "--at-limit", "refuse"]);
+on_both!(a_refusal_is_a_page);
+fn a_refusal_is_a_page(place: &Place) {
+    let showcase = place.start(&["--limit", "1", "--at-limit", "refuse"]);
     let mut client = showcase.client();
     assert_is_page(&client.get("/nowhere"), 404, "There is no such page");
     assert_is_page(&client.post("/"), 405, "That did not work");
@@ -168,9 +168,9 @@ fn a_refusal_is_a_page() {
     assert_is_page(&full, 409, "as many devices as allowed");
 }
 
-#[test]
-fn a_form_on_another_site_does_nothing() {
-    let showcase = Showcase::start(&[]);
+on_both!(a_form_on_another_site_does_nothing);
+fn a_form_on_another_site_does_nothing(place: &Place) {
+    let showcase = place.start(&[]);
     for (site, status) in [
         ("cross-site", 403),
         ("same-site", 403),

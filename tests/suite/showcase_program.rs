@@ -7,11 +7,14 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::support::{Showcase, setups};
+use crate::support::{Place, Showcase, on_both, setups};
+
+/// A Redis that nothing asks: what is wrong is found before.
+const NOWHERE: &str = "redis://127.0.0.1:1";
 
 #[test]
 fn a_bad_option_is_explained_in_five_lines_and_ends_with_2() {
-    let cases: [(&[&str], &str); 15] = [
+    let cases: [(&[&str], &str); 24] = [
         (&["--bogus"], "--bogus"),
         (&["extra"], "extra"),
         (&["--idle"], "--idle"),
@@ -27,6 +30,18 @@ fn a_bad_option_is_explained_in_five_lines_and_ends_with_2() {
         (&["--at-limit", "shrug"], "end-oldest, refuse"),
         (&["--listen", "here"], "here"),
         (&["--trusted-proxy", "10.0.0.0/99"], "10.0.0.0/99"),
+        (&["--redis"], "--redis"),
+        (&["--redis", ""], "redis://"),
+        (&["--redis", "127.0.0.1:6379"], "redis://"),
+        (&["--redis", "http://127.0.0.1"], "redis://"),
+        (&["--redis", "redis://127.0.0.1:99999"], "redis://"),
+        (&["--redis", "rediss://127.0.0.1/#insecure"], "#insecure"),
+        (&["--redis", NOWHERE, "--namespace", "Shop"], "\"Shop\""),
+        (
+            &["--redis", NOWHERE, "--namespace", "demo"],
+            "demo sessions",
+        ),
+        (&["--redis", NOWHERE, "--namespace", ""], "--namespace"),
     ];
     for (options, clue) in cases {
         let output = Showcase::refuse(options);
@@ -35,6 +50,21 @@ fn a_bad_option_is_explained_in_five_lines_and_ends_with_2() {
         assert!(said.contains(clue), "{options:?}: {said}");
         assert!(said.lines().count() <= 5, "{options:?}: {said}");
         assert!(output.stdout.is_empty(), "{options:?} leaves stdout alone");
+    }
+}
+
+#[test]
+fn a_password_is_not_in_the_complaint_about_its_url() {
+    for url in [
+        "redis://app:hunter2@127.0.0.1:99999",
+        "redis://app:hunter2@127.0.0.1/name",
+        "app:hunter2@127.0.0.1",
+        "rediss://app:hunter2@127.0.0.1/#insecure",
+    ] {
+        let output = Showcase::refuse(&["--redis", url]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{url}: {said}");
+        assert!(!said.contains("hunter2"), "{url}: {said}");
     }
 }
 
@@ -52,10 +82,10 @@ fn a_port_in_use_is_said_and_is_a_failure() {
     assert!(output.stdout.is_empty());
 }
 
-#[test]
-fn sigterm_and_ctrl_c_finish_what_runs_and_stop() {
+on_both!(sigterm_and_ctrl_c_finish_what_runs_and_stop);
+fn sigterm_and_ctrl_c_finish_what_runs_and_stop(place: &Place) {
     for signal in ["TERM", "INT"] {
-        let mut showcase = Showcase::start(&[]);
+        let mut showcase = place.start(&[]);
         let mut client = showcase.signed_in("alice");
         thread::scope(|scope| {
             let slow = scope.spawn(|| client.post_json("/api/slow/late?ms=700", &json!(1)));
@@ -89,9 +119,9 @@ fn a_second_signal_does_not_wait() {
     assert!(began.elapsed() < Duration::from_secs(30));
 }
 
-#[test]
-fn no_request_has_a_line_in_the_log() {
-    let mut showcase = Showcase::start(&[]);
+on_both!(no_request_has_a_line_in_the_log);
+fn no_request_has_a_line_in_the_log(place: &Place) {
+    let mut showcase = place.start(&[]);
     let mut client = showcase.signed_in("alice");
     let before = showcase.log();
     for _ in 0..20 {
@@ -150,19 +180,26 @@ fn only_a_trusted_proxy_says_where_a_request_comes_from() {
     assert_eq!(address(&Showcase::start(&trusting)), "198.51.100.7");
 }
 
-#[test]
-fn health_is_of_memory_since_the_start() {
-    let showcase = Showcase::start(&[]);
+on_both!(health_names_the_backend_and_is_since_the_start);
+fn health_names_the_backend_and_is_since_the_start(place: &Place) {
+    let showcase = place.start(&[]);
     let health = showcase.client().get("/api/health");
     let report = health.json();
     assert_eq!(health.status, 200);
-    assert_eq!(report["backend"], "memory");
+    let (backend, on_the_page) = match place {
+        Place::Memory => ("memory", "the memory of this process"),
+        Place::Redis(_) => ("redis", "Redis: shared by all processes"),
+    };
+    assert_eq!(report["backend"], backend);
     assert_eq!(report["mode"], "healthy");
     crate::showcase::assert_is_instant(&report["since"]);
     assert_eq!(showcase.client().get("/api/health").json(), report);
-    setups::report(
-        "memory",
-        concat!("sessile ", env!("CARGO_PKG_VERSION")),
-        "1 showcase process",
-    );
+    assert!(showcase.client().get("/").text().contains(on_the_page));
+    if let Place::Memory = place {
+        setups::report(
+            "memory",
+            concat!("sessile ", env!("CARGO_PKG_VERSION")),
+            "1 showcase process",
+        );
+    }
 }

@@ -6,11 +6,11 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::showcase::{assert_ended, assert_is_instant, assert_is_uuid, refusal};
-use crate::support::{Client, Showcase};
+use crate::support::{Client, Place, on_both};
 
-#[test]
-fn a_refusing_limit_answers_409_until_a_place_is_free() {
-    let showcase = Showcase::start(&["--limit", "2", "--at-limit", "refuse"]);
+on_both!(a_refusing_limit_answers_409_until_a_place_is_free);
+fn a_refusing_limit_answers_409_until_a_place_is_free(place: &Place) {
+    let showcase = place.start(&["--limit", "2", "--at-limit", "refuse"]);
     let mut first = showcase.signed_in("alice");
     showcase.signed_in("alice");
     let mut third = showcase.client();
@@ -28,9 +28,9 @@ fn a_refusing_limit_answers_409_until_a_place_is_free() {
     assert_eq!(third.login("alice").status, 200);
 }
 
-#[test]
-fn a_limit_ends_the_oldest_by_default() {
-    let showcase = Showcase::start(&["--limit", "2"]);
+on_both!(a_limit_ends_the_oldest_by_default);
+fn a_limit_ends_the_oldest_by_default(place: &Place) {
+    let showcase = place.start(&["--limit", "2"]);
     let mut clients = [(); 3].map(|()| showcase.signed_in("alice"));
     assert_ended(&mut clients[0], "limit");
     assert_eq!(clients[1].get("/api/me").status, 200);
@@ -44,9 +44,9 @@ fn a_limit_ends_the_oldest_by_default() {
     );
 }
 
-#[test]
-fn sessions_are_listed_newest_first_with_where_and_with_what() {
-    let showcase = Showcase::start(&[]);
+on_both!(sessions_are_listed_newest_first_with_where_and_with_what);
+fn sessions_are_listed_newest_first_with_where_and_with_what(place: &Place) {
+    let showcase = place.start(&[]);
     let mut phone = showcase.client().with("user-agent", "Phone/1.0");
     phone.login("alice");
     thread::sleep(Duration::from_millis(5));
@@ -82,9 +82,9 @@ fn sessions_are_listed_newest_first_with_where_and_with_what() {
     );
 }
 
-#[test]
-fn a_user_ends_their_own_sessions_and_nobody_elses() {
-    let showcase = Showcase::start(&[]);
+on_both!(a_user_ends_their_own_sessions_and_nobody_elses);
+fn a_user_ends_their_own_sessions_and_nobody_elses(place: &Place) {
+    let showcase = place.start(&[]);
     let mut alice = showcase.signed_in("alice");
     let mut other = showcase.signed_in("alice");
     let mut bob = showcase.signed_in("bob");
@@ -121,9 +121,9 @@ fn a_user_ends_their_own_sessions_and_nobody_elses() {
     assert_eq!(stranger.refused(), refusal(401, "not_signed_in"));
 }
 
-#[test]
-fn a_user_ends_all_others_or_all() {
-    let showcase = Showcase::start(&[]);
+on_both!(a_user_ends_all_others_or_all);
+fn a_user_ends_all_others_or_all(place: &Place) {
+    let showcase = place.start(&[]);
     let mut clients = [(); 3].map(|()| showcase.signed_in("alice"));
     let [first, second, third] = &mut clients;
     let answer = first.delete("/api/sessions?others=true");
@@ -148,9 +148,9 @@ fn a_user_ends_all_others_or_all() {
     assert_eq!(odd.refused(), refusal(400, "bad_request"));
 }
 
-#[test]
-fn an_administrator_ends_all_of_a_users_sessions_with_a_note() {
-    let showcase = Showcase::start(&[]);
+on_both!(an_administrator_ends_all_of_a_users_sessions_with_a_note);
+fn an_administrator_ends_all_of_a_users_sessions_with_a_note(place: &Place) {
+    let showcase = place.start(&[]);
     let (mut alice, mut bob) = (showcase.signed_in("alice"), showcase.signed_in("bob"));
     let mut admin = showcase.client();
     let revoke = |admin: &mut Client, user: &str, reason: &str| {

@@ -60,6 +60,7 @@ async fn call(store: &impl SessionStore, call: Call) -> Result<(), StoreError> {
         Call::LoadEach => store.load_each(&[key(1), key(2)]).await.map(drop),
         Call::Apply => {
             let apply = Apply {
+                read: None,
                 key: key(1),
                 changes: Default::default(),
                 seen: None,

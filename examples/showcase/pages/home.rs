@@ -155,6 +155,7 @@ fn facts(server: &Server, info: Option<&SessionInfo>) -> Markup {
                     dt { "Ends if unused" } dd { (instant_and_distance(info.idle_ends_at)) }
                     dt { "Read from" } dd { (info.freshness.as_str()) }
                 }
+                dt { "Kept in" } dd { (server.backend.in_words()) }
                 dt { "Cookie" } dd { code { (cookie(server, info)) } }
             }
         }

@@ -58,6 +58,7 @@ pub async fn rule_06_all_changes_are_applied_or_none<S: SessionStore>(store: Arc
             keep: vec!["cart".into()],
         });
         let apply = Apply {
+            read: None,
             key: made.key,
             changes,
             seen: Some(seen(case.now() + SECOND)),
@@ -163,6 +164,7 @@ pub async fn rule_06_what_a_newer_version_wrote_is_kept<S: SessionStore>(store: 
     let mut changes = set("a", "1");
     changes.clear = Some(Clear::default());
     let apply = Apply {
+        read: None,
         key,
         changes,
         seen: Some(seen(case.now() + SECOND)),
@@ -195,6 +197,7 @@ pub async fn rule_07_an_older_request_does_not_move_seen_back<S: SessionStore>(s
         agent: Some("older/1".into()),
     };
     let apply = Apply {
+        read: None,
         key: made.key,
         changes: set("a", "1"),
         seen: Some(older),

@@ -23,6 +23,10 @@ pub(super) const IDLE: Duration = Duration::from_secs(30 * 60);
 /// How far `seen` may lag behind in them.
 pub(super) const THRESHOLD: Duration = MINUTE;
 
+/// How far a store's clock, as this instance knows it, may be behind the instant of something that has happened: that of
+/// a remote store is behind by a round trip.
+pub(super) const LAG: Duration = Duration::from_secs(1);
+
 /// A store and a user whom nobody else in it has: cases do not meet, also where they share a server.
 pub(super) struct Case<S> {
     pub(super) store: Arc<S>,
@@ -184,6 +188,7 @@ impl<S: SessionStore> Case<S> {
 
     pub(super) async fn apply(&self, key: RecordKey, changes: Changes) -> Applied {
         let apply = Apply {
+            read: None,
             key,
             changes,
             seen: None,
@@ -193,6 +198,7 @@ impl<S: SessionStore> Case<S> {
 
     pub(super) async fn touch(&self, key: RecordKey, seen: Seen) -> Applied {
         let apply = Apply {
+            read: None,
             key,
             changes: Changes::default(),
             seen: Some(seen),

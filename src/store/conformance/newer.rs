@@ -15,12 +15,14 @@ const SEEN: &str = " tls:1.3";
 /// Written by hand, for this version cannot.
 pub(super) fn record(new: &NewRecord) -> Record {
     let user = new.user.as_ref().map_or("", |user| user.as_str());
+    let after = |at| micros(at) - micros(new.created_at);
     let meta = format!(
         "1 {} {} {} {} {} {} 0 {} {user}{META}",
         new.handle,
         micros(new.created_at),
-        new.signed_in_at.map_or(0, micros),
-        micros(new.absolute_end),
+        new.signed_in_at
+            .map_or("-".to_owned(), |at| after(at).to_string()),
+        after(new.absolute_end),
         span_micros(new.idle_timeout),
         span_micros(new.touch_threshold),
         user.len(),

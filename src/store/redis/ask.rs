@@ -9,7 +9,9 @@ use super::script::{APPLY, CREATE, END_ONE, END_USER, LIST, REPLACE};
 use super::servers::Attempt;
 use crate::clock::micros;
 use crate::id::{Kind, RecordKey, UserId};
-use crate::record::{Changes, EndReason, Entry, Guard, Op, Seen, wire_address, wire_agent};
+use crate::record::{
+    Change, Changes, EndReason, Entry, Guard, Op, Record, Seen, wire_address, wire_agent,
+};
 use crate::store::rules::{listed_for, signed_in_at};
 use crate::store::{Apply, AtLimit, Create, EndScope, EndSessions, Limit, Renewal, Replace};
 
@@ -44,13 +46,77 @@ pub(super) fn create(keys: &Keyspace, create: &Create, record: &[u8], attempt: &
     command
 }
 
-pub(super) fn apply(keys: &Keyspace, limit: usize, apply: &Apply, attempt: &Attempt) -> Cmd {
-    let mut command = APPLY.command(attempt.with_text, 1);
-    command
-        .arg(keys.record(&apply.key))
-        .arg(attempt.not_after)
-        .arg(keys.indexes(apply.key.kind, apply.key.bucket))
-        .arg(limit);
+/// What a record becomes if it is still as it was read, worked out here, so that the server need not take it apart.
+pub(super) struct Unchanged<'a> {
+    read: &'a Record,
+    bytes: Vec<u8>,
+    after: Record,
+    /// What an addition came to.
+    pub(super) sum: Option<i64>,
+}
+
+impl<'a> Unchanged<'a> {
+    /// A record that is larger is not sent twice for this.
+    const LARGEST: usize = 4096;
+
+    /// `None` where it was not read from here, or what is to be done cannot be done to it: the server decides then.
+    pub(super) fn of(apply: &'a Apply, limit: usize) -> Option<Self> {
+        let read = apply.read.as_ref()?;
+        if read.tail().is_empty() || read.tail().len() > Self::LARGEST {
+            return None;
+        }
+        let after = read.changed(&apply.changes, apply.seen.as_ref()).ok()?;
+        let bytes = Entry::Live(after.clone()).to_bytes();
+        (bytes.len() <= limit).then(|| Self {
+            sum: after.sum(&apply.changes),
+            read,
+            bytes,
+            after,
+        })
+    }
+}
+
+pub(super) fn apply(
+    keys: &Keyspace,
+    limit: usize,
+    apply: &Apply,
+    unchanged: Option<&Unchanged<'_>>,
+    attempt: &Attempt,
+) -> Cmd {
+    let user = unchanged.and_then(|unchanged| match apply.key.kind {
+        Kind::User => unchanged.read.user(),
+        Kind::Demo => None,
+    });
+    let indexes = keys.indexes(apply.key.kind, apply.key.bucket);
+    let mut command = APPLY.command(attempt.with_text, 1 + usize::from(user.is_some()));
+    command.arg(keys.record(&apply.key));
+    if let Some(user) = user {
+        command.arg(format!("{indexes}{user}"));
+    }
+    command.arg(attempt.not_after);
+    match unchanged {
+        None => {
+            for _ in 0..5 {
+                command.arg("");
+            }
+        }
+        Some(Unchanged {
+            read, bytes, after, ..
+        }) => {
+            command
+                .arg(read.tail())
+                .arg(micros(read.ends_at()))
+                .arg(bytes);
+            if read.ends_at() == after.ends_at() {
+                command.arg("").arg("");
+            } else {
+                command
+                    .arg(millis(micros(after.kept_until())))
+                    .arg(micros(after.ends_at()));
+            }
+        }
+    }
+    command.arg(indexes).arg(limit);
     push_seen(&mut command, apply.seen.as_ref());
     push_changes(&mut command, &apply.changes);
     command
@@ -190,46 +256,43 @@ fn limit(limit: Option<Limit>) -> (u32, &'static str) {
     }
 }
 
+/// Instant, address and agent in one, or nothing.
 fn push_seen(command: &mut Cmd, seen: Option<&Seen>) {
-    match seen {
-        None => {
-            command.arg("").arg("").arg("");
-        }
-        Some(seen) => {
-            let address = seen
-                .address
-                .as_deref()
-                .map_or(Cow::Borrowed(""), wire_address);
-            let agent = seen.agent.as_deref().map_or("", wire_agent);
-            command.arg(micros(seen.at)).arg(&*address).arg(agent);
-        }
-    }
+    let Some(seen) = seen else {
+        command.arg("");
+        return;
+    };
+    let address = seen.address.as_deref().filter(|text| !text.is_empty());
+    let address = address.map_or(Cow::Borrowed("-"), wire_address);
+    let agent = seen.agent.as_deref().map_or("", wire_agent);
+    command.arg(format!("{} {address} {agent}", micros(seen.at)));
 }
 
 fn push_changes(command: &mut Cmd, changes: &Changes) {
     match &changes.clear {
         None => {
-            command.arg("").arg(0);
+            command.arg("");
         }
         Some(clear) => {
-            command.arg("1").arg(clear.keep.len());
+            command.arg(clear.keep.len());
             for name in &clear.keep {
                 command.arg(&**name);
             }
         }
     }
-    for change in &changes.each {
-        command.arg(&*change.name);
-        match &change.guard {
-            Guard::Any => command.arg("*").arg(""),
-            Guard::Unchanged(None) => command.arg("-").arg(""),
-            Guard::Unchanged(Some(read)) => command.arg("=").arg(&**read),
+    for Change { name, guard, op } in &changes.each {
+        let (words, read): ([&str; 3], &[u8]) = match guard {
+            Guard::Any => (["set", "remove", "add"], b""),
+            Guard::Unchanged(None) => (["set-", "remove-", "add-"], b""),
+            Guard::Unchanged(Some(read)) => (["set=", "remove=", "add="], read),
         };
-        match &change.op {
-            Op::Set(json) => command.arg("set").arg(&**json),
-            Op::Remove => command.arg("remove").arg(""),
-            Op::Add(by) => command.arg("add").arg(by),
+        command.arg(&**name);
+        match op {
+            Op::Set(json) => command.arg(words[0]).arg(&**json),
+            Op::Remove => command.arg(words[1]).arg(""),
+            Op::Add(by) => command.arg(words[2]).arg(by),
         };
+        command.arg(read);
     }
 }
 

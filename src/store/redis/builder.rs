@@ -4,20 +4,22 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
+use redis::ConnectionInfo;
 
 use super::clock::StoreClock;
 use super::keys::Keyspace;
 use super::pursuit::Pursuit;
 use super::servers::Servers;
-use super::target::{Reach, Target};
+use super::target::{self, Reach, Target};
 use super::{Inner, RedisStore};
 use crate::error::ConfigError;
 use crate::event::Tally;
 
 const COMMAND: Duration = Duration::from_millis(150);
 const OPERATION: Duration = Duration::from_millis(250);
-const CONNECTIONS: u32 = 2;
+/// Making one, TLS and logging in included. No request waits for it longer than for a connection.
+const CONNECT: Duration = Duration::from_secs(1);
+const CONNECTIONS: u32 = 1;
 const MOST_CONNECTIONS: u32 = 4;
 const RECORD_LIMIT: usize = 64 * 1024;
 /// What a record may have at most, whatever is asked for: a script holds a few copies of it at a time.
@@ -36,7 +38,7 @@ pub struct RedisStoreBuilder {
     #[cfg(feature = "tls")]
     tls: super::tls::Certificates,
     #[cfg(feature = "sentinel")]
-    login: super::sentinel::Login,
+    login: Option<(Option<String>, String)>,
 }
 
 /// What the addresses are of.
@@ -77,7 +79,7 @@ impl RedisStoreBuilder {
             #[cfg(feature = "tls")]
             tls: super::tls::Certificates::default(),
             #[cfg(feature = "sentinel")]
-            login: super::sentinel::Login::default(),
+            login: None,
         }
     }
 
@@ -90,10 +92,11 @@ impl RedisStoreBuilder {
         self
     }
 
-    /// How many connections to each server at most, 1 to 4. All requests share them, each for the length of a
-    /// command's writing: more of them help only where one processor cannot keep up with reading the answers.
+    /// How many connections to each server at most, 1 to 4. All requests share them, and each has a connection only for
+    /// as long as it takes to hand over a command. What one connection carries leaves in larger pieces than what several
+    /// do: more of them help only where one processor cannot keep up with the answers.
     ///
-    /// Default: 2.
+    /// Default: 1.
     pub const fn connections(mut self, connections: u32) -> Self {
         self.connections = connections;
         self
@@ -128,7 +131,7 @@ impl RedisStoreBuilder {
     /// The authorities that vouch for the server, in PEM, in place of the system's. For `rediss://`.
     #[cfg(feature = "tls")]
     pub fn root_certificate(mut self, pem: impl Into<Vec<u8>>) -> Self {
-        self.tls.root = Some(pem.into());
+        self.tls.authority = Some(pem.into());
         self
     }
 
@@ -139,7 +142,7 @@ impl RedisStoreBuilder {
         certificate: impl Into<Vec<u8>>,
         key: impl Into<Vec<u8>>,
     ) -> Self {
-        self.tls.client = Some((certificate.into(), key.into()));
+        self.tls.identity = Some((certificate.into(), key.into()));
         self
     }
 
@@ -148,8 +151,7 @@ impl RedisStoreBuilder {
     /// Default: no user, no password.
     #[cfg(feature = "sentinel")]
     pub fn server_login(mut self, user: Option<&str>, password: &str) -> Self {
-        self.login.user = user.map(str::to_owned);
-        self.login.password = Some(password.to_owned());
+        self.login = Some((user.map(str::to_owned), password.to_owned()));
         self
     }
 
@@ -166,6 +168,7 @@ impl RedisStoreBuilder {
     pub async fn connect(self) -> Result<RedisStore, ConfigError> {
         let store = self.build()?;
         if let Err(error) = store.reach().await {
+            store.0.servers.do_not_answer();
             tracing::warn!(target: "sessile", %error, "the store starts without Redis");
         }
         Ok(store)
@@ -214,7 +217,7 @@ impl RedisStoreBuilder {
             connections: self.connections,
             checkout: self.command,
             command: self.command,
-            connect: self.command,
+            connect: CONNECT,
         };
         Ok(RedisStore(Arc::new(Inner {
             keys,
@@ -227,30 +230,15 @@ impl RedisStoreBuilder {
         })))
     }
 
-    /// The address, without a word of it in an error: there may be a password in it.
     fn parse(&self, url: &str) -> Result<ConnectionInfo, ConfigError> {
-        if cfg!(not(feature = "tls")) && url.starts_with("rediss:") {
-            return Err(ConfigError::new(
-                "an address of Redis asks for TLS: switch on the feature \"tls\", or write redis://",
-            ));
-        }
-        let info = url.into_connection_info().map_err(|_| {
-            ConfigError::new(
-                "an address of Redis cannot be read: write it as redis://user:password@host:port/database, with what \
-                 is special in the password percent-encoded",
-            )
-        })?;
-        if let ConnectionAddr::TcpTls { insecure: true, .. } = info.addr() {
-            return Err(ConfigError::new(
-                "an address of Redis says #insecure, which would accept anybody's certificate: take that away, and \
-                 give the authority's certificate with `root_certificate`",
-            ));
-        }
+        let info = target::parse(url)?;
         // An instance's name there is worth less than another command at every connection, and another right.
-        let login = info.redis_settings().clone().set_skip_set_lib_name();
-        let info = info.set_redis_settings(login);
+        let settings = info.redis_settings().clone().set_skip_set_lib_name();
+        let info = info.set_redis_settings(settings);
         #[cfg(feature = "tls")]
-        let info = self.tls.put_into(info)?;
+        if self.tls.authority.is_some() || self.tls.identity.is_some() {
+            return self.tls.apply(info);
+        }
         Ok(info)
     }
 
@@ -268,11 +256,26 @@ impl RedisStoreBuilder {
             }
             #[cfg(feature = "sentinel")]
             Place::Sentinel(master) => Ok(Target::Sentinel {
+                node: self.node(&infos[0]),
                 sentinels: infos,
                 master: master.clone(),
-                login: self.login.clone(),
             }),
         }
+    }
+}
+
+#[cfg(feature = "sentinel")]
+impl RedisStoreBuilder {
+    /// How to log in to a server that the sentinels name; TLS is as with the sentinels.
+    fn node(&self, sentinel: &ConnectionInfo) -> ConnectionInfo {
+        let mut login = redis::RedisConnectionInfo::default().set_skip_set_lib_name();
+        if let Some((user, password)) = &self.login {
+            if let Some(user) = user {
+                login = login.set_username(user);
+            }
+            login = login.set_password(password);
+        }
+        sentinel.clone().set_redis_settings(login)
     }
 }
 

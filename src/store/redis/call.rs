@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use redis::{RedisError, Value};
 
-use super::failure::{Answer, CallError};
+use super::failure::{CallError, Trouble};
 
 /// Waiting for a slot that is on its way, or for a server to be promoted, begins with this and grows to four times.
 const PAUSE: Duration = Duration::from_millis(5);
@@ -18,8 +18,10 @@ const AT_ONCE: u32 = 3;
 pub(super) enum Again {
     /// Sent once: an update.
     Never,
-    /// Idempotent.
+    /// Idempotent: once more.
     Once,
+    /// It changes nothing: for as long as there is time.
+    Freely,
 }
 
 /// What a command is built for.
@@ -71,6 +73,8 @@ pub(super) struct Call {
     /// How long it waits for a connection, and since when it has none.
     checkout: Duration,
     without: Option<Instant>,
+    /// There is but one server: a redirection leads nowhere.
+    alone: bool,
     with_text: bool,
     /// What was lost, and until when it may run.
     lost: Option<u64>,
@@ -80,12 +84,13 @@ pub(super) struct Call {
 }
 
 impl Call {
-    pub(super) const fn new(until: Instant, again: Again, checkout: Duration) -> Self {
+    pub(super) const fn new(until: Instant, again: Again, checkout: Duration, alone: bool) -> Self {
         Self {
             until,
             again,
             checkout,
             without: None,
+            alone,
             with_text: false,
             lost: None,
             losses: 0,
@@ -105,6 +110,11 @@ impl Call {
         self.again == Again::Never || self.losses > 0
     }
 
+    /// When it is over, answered or not.
+    pub(super) const fn until(&self) -> Instant {
+        self.until
+    }
+
     /// How long to wait for a connection.
     pub(super) fn patience(&self, now: Instant) -> Duration {
         let until = match self.without {
@@ -114,7 +124,7 @@ impl Call {
         until.saturating_duration_since(now)
     }
 
-    /// There was no connection in a part of the time that there is.
+    /// There was no connection, or nobody to connect to, in a part of the time that there is.
     pub(super) fn without_connection(
         &mut self,
         since: Instant,
@@ -139,43 +149,55 @@ impl Call {
         self.go(now, pause, Via::Refreshed, CallError::NotSent(cause))
     }
 
-    /// An attempt was handed over, and this is what it came to.
-    pub(super) fn answered(&mut self, now: Instant, not_after: u64, answer: Answer) -> Step {
+    /// An attempt was answered.
+    pub(super) const fn answered(&self, value: Value) -> Step {
+        Step::Done(Ok(Reply {
+            value,
+            lost: self.lost,
+        }))
+    }
+
+    /// An attempt was handed over, and came to nothing.
+    pub(super) fn troubled(&mut self, now: Instant, not_after: u64, trouble: Trouble) -> Step {
         self.without = None;
-        match answer {
-            Answer::Value(value) => Step::Done(Ok(Reply {
-                value,
-                lost: self.lost,
-            })),
-            Answer::Refused(error) => self.failed(CallError::Refused(error)),
-            Answer::NoScript(error) if self.with_text => self.failed(CallError::Refused(error)),
-            Answer::NoScript(error) => {
+        match trouble {
+            Trouble::Refused(error) => self.failed(CallError::Refused(error)),
+            Trouble::NoScript(error) if self.with_text => self.failed(CallError::Refused(error)),
+            Trouble::NoScript(error) => {
                 self.with_text = true;
                 self.go(now, Duration::ZERO, Via::Owner, CallError::Refused(error))
             }
-            Answer::Moved(error) => match named(&error) {
+            Trouble::Moved(error) | Trouble::Ask(error) if self.alone => {
+                self.failed(CallError::Refused(error))
+            }
+            Trouble::Moved(error) => match named(&error) {
                 Some(server) => {
                     let pause = self.circling();
                     self.go(now, pause, Via::Moved(server), CallError::Refused(error))
                 }
                 None => self.failed(CallError::Refused(error)),
             },
-            Answer::Ask(error) => match named(&error) {
+            Trouble::Ask(error) => match named(&error) {
                 Some(server) => {
                     let pause = self.circling();
                     self.go(now, pause, Via::Ask(server), CallError::Refused(error))
                 }
                 None => self.failed(CallError::Refused(error)),
             },
-            Answer::Later(error) | Answer::Demoted(error) => {
+            Trouble::Later(error) | Trouble::Demoted(error) => {
                 let pause = self.growing();
                 self.go(now, pause, Via::Refreshed, CallError::Refused(error))
             }
-            Answer::Lost(cause) => {
+            Trouble::Lost(cause) => {
                 self.losses += 1;
                 self.lost = self.lost.max(Some(not_after));
                 let error = CallError::Lost { not_after, cause };
-                if self.again == Again::Once && self.losses == 1 {
+                let again = match self.again {
+                    Again::Never => false,
+                    Again::Once => self.losses == 1,
+                    Again::Freely => true,
+                };
+                if again {
                     self.go(now, Duration::ZERO, Via::Refreshed, error)
                 } else {
                     self.failed(error)
@@ -230,36 +252,37 @@ fn named(error: &RedisError) -> Option<Box<str>> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::failure::understood;
     use super::*;
 
     const MS: Duration = Duration::from_millis(1);
 
-    fn call(again: Again) -> (Call, Instant) {
+    fn call_at(again: Again) -> (Call, Instant) {
         let now = Instant::now();
-        (Call::new(now + 150 * MS, again, 100 * MS), now)
+        (Call::new(now + 150 * MS, again, 100 * MS, false), now)
     }
 
     fn cut() -> RedisError {
         std::io::Error::from(std::io::ErrorKind::BrokenPipe).into()
     }
 
-    fn error(line: &str) -> Answer {
-        Answer::of(redis::parse_redis_value(format!("-{line}\r\n").as_bytes()))
+    fn error(line: &str) -> Trouble {
+        understood(redis::parse_redis_value(format!("-{line}\r\n").as_bytes())).unwrap_err()
     }
 
     #[test]
     fn what_was_lost_is_sent_again_only_if_it_may_be() {
-        let (mut call, now) = self::call(Again::Never);
+        let (mut call, now) = call_at(Again::Never);
         assert!(call.is_last());
-        let step = call.answered(now, 7, Answer::Lost(cut()));
+        let step = call.troubled(now, 7, Trouble::Lost(cut()));
         assert!(matches!(
             step,
             Step::Done(Err(CallError::Lost { not_after: 7, .. }))
         ));
 
-        let (mut call, now) = self::call(Again::Once);
+        let (mut call, now) = call_at(Again::Once);
         assert!(!call.is_last());
-        let step = call.answered(now, 7, Answer::Lost(cut()));
+        let step = call.troubled(now, 7, Trouble::Lost(cut()));
         assert!(matches!(
             step,
             Step::Again {
@@ -268,7 +291,7 @@ mod tests {
             }
         ));
         assert!(call.is_last());
-        let step = call.answered(now, 9, Answer::Lost(cut()));
+        let step = call.troubled(now, 9, Trouble::Lost(cut()));
         assert!(matches!(
             step,
             Step::Done(Err(CallError::Lost { not_after: 9, .. }))
@@ -277,23 +300,23 @@ mod tests {
 
     #[test]
     fn an_answer_after_a_loss_says_until_when_the_lost_one_may_run() {
-        let (mut call, now) = self::call(Again::Once);
-        call.answered(now, 7, Answer::Lost(cut()));
-        let step = call.answered(now, 9, Answer::Value(Value::Okay));
+        let (mut call, now) = call_at(Again::Once);
+        call.troubled(now, 7, Trouble::Lost(cut()));
+        let step = call.answered(Value::Okay);
         assert!(matches!(step, Step::Done(Ok(Reply { lost: Some(7), .. }))));
     }
 
     #[test]
     fn after_a_loss_a_refusal_is_a_loss() {
-        let (mut call, now) = self::call(Again::Once);
-        call.answered(now, 7, Answer::Lost(cut()));
-        let step = call.answered(now, 9, error("OOM command not allowed"));
+        let (mut call, now) = call_at(Again::Once);
+        call.troubled(now, 7, Trouble::Lost(cut()));
+        let step = call.troubled(now, 9, error("OOM command not allowed"));
         assert!(matches!(
             step,
             Step::Done(Err(CallError::Lost { not_after: 7, .. }))
         ));
-        let (mut call, now) = self::call(Again::Once);
-        call.answered(now, 7, Answer::Lost(cut()));
+        let (mut call, now) = call_at(Again::Once);
+        call.troubled(now, 7, Trouble::Lost(cut()));
         let step = call.without_connection(now, now + 100 * MS, cut());
         assert!(matches!(
             step,
@@ -303,7 +326,7 @@ mod tests {
 
     #[test]
     fn waiting_for_a_connection_ends_with_the_checkout_or_with_the_call() {
-        let (mut call, now) = self::call(Again::Never);
+        let (mut call, now) = call_at(Again::Never);
         assert_eq!(call.patience(now), 100 * MS);
         assert_eq!(call.patience(now + 90 * MS), 60 * MS);
         let step = call.without_connection(now, now + 50 * MS, cut());
@@ -315,9 +338,9 @@ mod tests {
 
     #[test]
     fn a_script_that_is_unknown_goes_with_its_text_once() {
-        let (mut call, now) = self::call(Again::Never);
+        let (mut call, now) = call_at(Again::Never);
         assert!(!call.with_text());
-        let step = call.answered(now, 7, error("NOSCRIPT No matching script."));
+        let step = call.troubled(now, 7, error("NOSCRIPT No matching script."));
         assert!(matches!(
             step,
             Step::Again {
@@ -326,15 +349,15 @@ mod tests {
             }
         ));
         assert!(call.with_text());
-        let step = call.answered(now, 7, error("NOSCRIPT No matching script."));
+        let step = call.troubled(now, 7, error("NOSCRIPT No matching script."));
         assert!(matches!(step, Step::Done(Err(CallError::Refused(_)))));
     }
 
     #[test]
     fn a_slot_on_its_way_is_waited_for_until_the_time_is_over() {
-        let (mut call, now) = self::call(Again::Never);
+        let (mut call, now) = call_at(Again::Never);
         for (n, expected) in [5, 10, 20, 20].into_iter().enumerate() {
-            let step = call.answered(now, 7, error("TRYAGAIN half way"));
+            let step = call.troubled(now, 7, error("TRYAGAIN half way"));
             let Step::Again {
                 pause,
                 via: Via::Refreshed,
@@ -344,15 +367,15 @@ mod tests {
             };
             assert_eq!(pause, expected * MS);
         }
-        let step = call.answered(now + 140 * MS, 7, error("TRYAGAIN half way"));
+        let step = call.troubled(now + 140 * MS, 7, error("TRYAGAIN half way"));
         assert!(matches!(step, Step::Done(Err(CallError::Refused(_)))));
     }
 
     #[test]
     fn a_redirection_is_followed_at_once_and_a_circle_slowly() {
-        let (mut call, now) = self::call(Again::Never);
+        let (mut call, now) = call_at(Again::Never);
         for _ in 0..3 {
-            let step = call.answered(now, 7, error("MOVED 1 b:7000"));
+            let step = call.troubled(now, 7, error("MOVED 1 b:7000"));
             let Step::Again {
                 pause,
                 via: Via::Moved(server),
@@ -362,7 +385,7 @@ mod tests {
             };
             assert_eq!((pause, &*server), (Duration::ZERO, "b:7000"));
         }
-        let step = call.answered(now, 7, error("ASK 1 :7001"));
+        let step = call.troubled(now, 7, error("ASK 1 :7001"));
         let Step::Again {
             pause,
             via: Via::Ask(server),

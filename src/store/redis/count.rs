@@ -2,20 +2,20 @@
 
 use std::time::Instant;
 
-use redis::Value;
+use redis::{Cmd, Value};
 
-use super::failure::CallError;
 use super::reply::Unusable;
 use super::servers::Primary;
 use super::{Inner, StoreError};
-use crate::id::Kind;
+use crate::id::{Bucket, Kind};
 
 /// How many keys the server looks at in one step: well below a millisecond.
-const STEP: u32 = 500;
+const STEP: u32 = 200;
 /// The first bytes of a tombstone: a map of one part, `x`.
 const TOMBSTONE: &[u8] = b"\x81\xa1x";
 
-/// Of all primaries. What changes meanwhile may be counted or not; none is counted twice that stays.
+/// Of all primaries. What changes meanwhile may be counted or not, and what the server's own table or another server
+/// takes over meanwhile may be counted twice.
 pub(super) async fn count(store: &Inner, kind: Kind) -> Result<u64, StoreError> {
     let mut count = 0;
     for primary in store.servers.primaries().await? {
@@ -37,23 +37,41 @@ async fn of_one(store: &Inner, primary: &Primary, pattern: &str) -> Result<u64, 
             .arg("TYPE")
             .arg("string");
         let (next, keys) = step(primary.send(Instant::now() + store.budget, &scan).await?)?;
-        for key in keys {
-            let mut head = redis::cmd("GETRANGE");
-            head.arg(key).arg(0).arg(TOMBSTONE.len() - 1);
-            match primary.send(Instant::now() + store.budget, &head).await {
-                Ok(Value::BulkString(head)) => {
-                    count += u64::from(!head.is_empty() && head != TOMBSTONE);
-                }
-                // It moved to another server, or became something else: it is none of this one's sessions.
-                Ok(_) | Err(CallError::Refused(_)) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
+        let heads = keys
+            .iter()
+            .filter_map(|key| Some((bucket(key)?, head(key))));
+        let until = Instant::now() + store.budget;
+        // A key that has become something else meanwhile is none of them.
+        count += store
+            .servers
+            .send_each(until, heads.collect())
+            .await?
+            .iter()
+            .filter(|head| matches!(head, Ok(Value::BulkString(head)) if is_live(head)))
+            .count() as u64;
         if next == b"0" {
             return Ok(count);
         }
         cursor = next;
     }
+}
+
+/// The bucket in a key's name.
+fn bucket(key: &[u8]) -> Option<Bucket> {
+    let tag = key.splitn(2, |byte| *byte == b'{').nth(1)?.get(..4)?;
+    let tag = u16::from_str_radix(str::from_utf8(tag).ok()?, 16).ok()?;
+    Some(Bucket::from(tag))
+}
+
+/// Reads enough of it to tell a session from a tombstone.
+fn head(key: &[u8]) -> Cmd {
+    let mut command = redis::cmd("GETRANGE");
+    command.arg(key).arg(0).arg(TOMBSTONE.len() - 1);
+    command
+}
+
+fn is_live(head: &[u8]) -> bool {
+    !head.is_empty() && head != TOMBSTONE
 }
 
 /// The cursor of the next step, and the keys of this one.

@@ -60,10 +60,9 @@ pub(super) fn at(place: &impl fmt::Display, error: &RedisError) -> RedisError {
     failure(format!("{place}: {}", Words(error)))
 }
 
-/// What an attempt that was handed to a connection came to.
+/// Why an attempt that was handed to a connection came to nothing.
 #[derive(Debug)]
-pub(super) enum Answer {
-    Value(Value),
+pub(super) enum Trouble {
     /// The server does not know the script: it wants the text.
     NoScript(RedisError),
     /// Another server has the slot, for good.
@@ -80,17 +79,17 @@ pub(super) enum Answer {
     Lost(RedisError),
 }
 
-impl Answer {
-    /// Tells what a reply means.
-    pub(super) fn of(reply: Result<Value, RedisError>) -> Self {
-        match reply {
-            Ok(Value::ServerError(error)) => Self::refusal(error.into()),
-            Ok(value) => Self::Value(value),
-            // Whatever is not the server's own word leaves it open whether the command ran.
-            Err(error) => Self::Lost(error),
-        }
+/// Tells what a reply means.
+pub(super) fn understood(reply: Result<Value, RedisError>) -> Result<Value, Trouble> {
+    match reply {
+        Ok(Value::ServerError(error)) => Err(Trouble::refusal(error.into())),
+        Ok(value) => Ok(value),
+        // Whatever is not the server's own word leaves it open whether the command ran.
+        Err(error) => Err(Trouble::Lost(error)),
     }
+}
 
+impl Trouble {
     fn refusal(error: RedisError) -> Self {
         match error.kind() {
             ErrorKind::Server(kind) => match kind {
@@ -125,14 +124,14 @@ mod tests {
     use super::*;
 
     /// What a server's line of error means.
-    fn answer(line: &str) -> Answer {
+    fn answer(line: &str) -> Trouble {
         let reply = redis::parse_redis_value(format!("-{line}\r\n").as_bytes());
-        Answer::of(reply)
+        understood(reply).unwrap_err()
     }
 
     #[test]
     fn an_error_of_the_server_means_what_to_do_next() {
-        use Answer::*;
+        use Trouble::*;
         assert!(matches!(
             answer("NOSCRIPT No matching script. Please use EVAL."),
             NoScript(_)
@@ -177,15 +176,15 @@ mod tests {
             std::io::ErrorKind::ConnectionReset,
         ] {
             let reply = Err(std::io::Error::from(kind).into());
-            assert!(matches!(Answer::of(reply), Answer::Lost(_)));
+            assert!(matches!(understood(reply), Err(Trouble::Lost(_))));
         }
         let unparsable = redis::parse_redis_value(b"what is this\r\n");
-        assert!(matches!(Answer::of(unparsable), Answer::Lost(_)));
+        assert!(matches!(understood(unparsable), Err(Trouble::Lost(_))));
     }
 
     #[test]
     fn the_operator_reads_what_the_server_wrote() {
-        let Answer::Refused(error) = answer("NOAUTH Authentication required.") else {
+        let Trouble::Refused(error) = answer("NOAUTH Authentication required.") else {
             panic!("a refusal")
         };
         assert_eq!(

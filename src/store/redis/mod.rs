@@ -7,17 +7,28 @@
 //! 3. What is not known to have happened is never told as if it had, nor done twice: see [`pursuit`].
 
 mod ask;
+mod beat;
 mod builder;
 mod call;
 mod clock;
+#[cfg(feature = "cluster")]
+mod cluster;
+mod connection;
 mod count;
 mod failure;
+mod health;
 mod keys;
+mod node;
 mod pursuit;
 mod reply;
 mod script;
+#[cfg(feature = "sentinel")]
+mod sentinel;
 mod servers;
+#[cfg(feature = "cluster")]
+mod slots;
 mod target;
+#[cfg(feature = "tls")]
 mod tls;
 
 use std::fmt;
@@ -26,6 +37,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 pub use builder::RedisStoreBuilder;
 
+use self::ask::Unchanged;
 use self::clock::StoreClock;
 use self::failure::CallError;
 use self::keys::Keyspace;
@@ -92,9 +104,15 @@ impl RedisStore {
     }
 
     /// A store with other than the default settings.
-    #[must_use]
     pub fn builder(url: &str) -> RedisStoreBuilder {
         RedisStoreBuilder::new(url)
+    }
+
+    /// Whether all of its servers answered when they were last asked, at most a second ago. At once, for a readiness
+    /// probe.
+    #[must_use]
+    pub fn is_answering(&self) -> bool {
+        self.0.servers.are_answering()
     }
 
     fn until(&self) -> Instant {
@@ -188,7 +206,7 @@ impl SessionStore for RedisStore {
         let sent = self
             .0
             .servers
-            .send(key.bucket, self.until(), Again::Once, |_| {
+            .send(key.bucket, self.until(), Again::Freely, |_| {
                 get(&self.0.keys, &key)
             });
         let value = match sent.await {
@@ -213,13 +231,17 @@ impl SessionStore for RedisStore {
 
     async fn apply(&self, apply: Apply) -> Result<Applied, StoreError> {
         let (keys, limit) = (&self.0.keys, self.0.record_limit);
+        let unchanged = Unchanged::of(&apply, limit);
         let reply = self
             .0
             .servers
             .send(apply.key.bucket, self.until(), Again::Never, |attempt| {
-                ask::apply(keys, limit, &apply, attempt)
+                ask::apply(keys, limit, &apply, unchanged.as_ref(), attempt)
             })
             .await?;
+        if let (redis::Value::BulkString(_), Some(unchanged)) = (&reply.value, &unchanged) {
+            return Ok(Applied::Saved(unchanged.sum));
+        }
         match Answer::new(reply.value).and_then(|answer| reply::applied(&answer, self.lost())) {
             Err(Unusable::Malformed) => {
                 self.tell_malformed();
@@ -291,7 +313,7 @@ impl SessionStore for RedisStore {
         let reply = self
             .0
             .servers
-            .send(keys.bucket(&user), self.until(), Again::Once, |attempt| {
+            .send(keys.bucket(&user), self.until(), Again::Freely, |attempt| {
                 ask::list(keys, &user, attempt)
             })
             .await?;

@@ -227,7 +227,8 @@ fn record_of(value: &Value) -> Option<Record> {
 pub(super) fn loaded(value: Result<Value, RedisError>) -> Result<Option<Entry>, Loading> {
     match value {
         Ok(Value::Nil) => Ok(None),
-        Ok(Value::BulkString(bytes)) => match Entry::from_bytes(&bytes) {
+        // With its bytes, so that a change can be worked out here.
+        Ok(Value::BulkString(bytes)) => match Entry::from_bytes_kept(&bytes) {
             Ok(entry) => Ok(Some(entry)),
             Err(_) => Err(Loading::Malformed),
         },

@@ -1,94 +1,332 @@
-pub(super) use super::call::{Again, Attempt, Reply};
-use super::clock::*;
-use super::failure::*;
-use super::target::*;
-use crate::id::Bucket;
+//! The way to Redis: a command goes to the server that has its slot, in the time that there is.
+
 use std::sync::Arc;
-use std::time::Instant;
-pub(super) struct Servers {
-    client: redis::Client,
-    conn: tokio::sync::OnceCell<redis::aio::MultiplexedConnection>,
-    clock: Arc<StoreClock>,
-    c: ServerClock,
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use redis::{Cmd, Pipeline, RedisError, Value};
+
+use super::beat::{self, Clocks};
+pub(super) use super::call::{Again, Attempt, Reply};
+use super::call::{Call, Step, Via};
+use super::clock::StoreClock;
+#[cfg(feature = "cluster")]
+use super::cluster::Cluster;
+use super::connection::Door;
+use super::failure::{CallError, Trouble, understood};
+use super::node::Node;
+#[cfg(feature = "sentinel")]
+use super::sentinel::Sentinel;
+use super::target::{Limits, Reach, Target};
+use crate::id::Bucket;
+
+/// So many reads are sent one by one at the same time.
+const AT_A_TIME: usize = 32;
+
+/// Redis, however many servers it is.
+#[derive(Debug, Clone)]
+pub(super) struct Servers(Arc<Shared>);
+
+/// What the clones share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    route: Route,
+    limits: Limits,
+    clocks: Arc<Clocks>,
+    beating: AtomicBool,
+    answering: AtomicBool,
 }
-pub(super) struct Primary(redis::aio::MultiplexedConnection);
-impl Primary {
-    pub(super) async fn send(
-        &self,
-        _u: Instant,
-        cmd: &redis::Cmd,
-    ) -> Result<redis::Value, CallError> {
-        self.0
-            .clone()
-            .send_packed_command(cmd)
-            .await
-            .map_err(CallError::Refused)
-    }
+
+/// Which server has a slot.
+#[derive(Debug)]
+enum Route {
+    One(Arc<Node>),
+    #[cfg(feature = "cluster")]
+    Cluster(Arc<Cluster>),
 }
+
+/// A server that holds records.
+#[derive(Debug, Clone)]
+pub(super) struct Primary {
+    node: Arc<Node>,
+    checkout: Duration,
+}
+
 impl Servers {
+    /// Needs no runtime, and connects to nothing.
     pub(super) fn new(reach: Reach, clock: Arc<StoreClock>) -> Self {
-        let Target::Server(i) = reach.target;
-        Self {
-            client: redis::Client::open(i).expect("x"),
-            conn: Default::default(),
-            c: ServerClock::new(clock.zero()),
-            clock,
-        }
+        let limits = Limits {
+            connections: reach.connections,
+            checkout: reach.checkout,
+            command: reach.command,
+            connect: reach.connect,
+        };
+        let clocks = Arc::new(Clocks::new(clock));
+        let one = |door: Result<Door, RedisError>| {
+            let door = door.expect("an address that was read is one");
+            Route::One(Arc::new(Node::new(door, &limits, &clocks)))
+        };
+        let route = match reach.target {
+            Target::Server(info) => one(Door::server(info, clocks.add())),
+            #[cfg(feature = "cluster")]
+            Target::Cluster(seeds) => Route::Cluster(Arc::new(Cluster::new(
+                seeds,
+                limits.clone(),
+                Arc::clone(&clocks),
+            ))),
+            #[cfg(feature = "sentinel")]
+            Target::Sentinel {
+                sentinels,
+                master,
+                node,
+            } => {
+                let clocks = Arc::clone(&clocks);
+                let sentinel = Sentinel::new(sentinels, &master, node, clocks, reach.connect);
+                one(sentinel.map(Door::Sentinel))
+            }
+        };
+        Self(Arc::new(Shared {
+            route,
+            limits,
+            clocks,
+            beating: AtomicBool::new(false),
+            answering: AtomicBool::new(true),
+        }))
     }
-    async fn get(&self) -> redis::aio::MultiplexedConnection {
-        self.conn
-            .get_or_init(async || {
-                let mut c = self
-                    .client
-                    .get_multiplexed_async_connection()
-                    .await
-                    .expect("c");
-                let s = Instant::now();
-                let (a, b): (u64, u64) = redis::cmd("TIME").query_async(&mut c).await.expect("t");
-                self.c.read(s, Instant::now(), a * 1_000_000 + b);
-                self.clock.follow([&self.c].into_iter());
-                c
-            })
-            .await
-            .clone()
-    }
+
+    /// Sends a command to the server that has the bucket's slot. `build` makes it, for every attempt anew.
     pub(super) async fn send(
         &self,
-        _b: Bucket,
-        _u: Instant,
-        _a: Again,
-        build: impl Fn(&Attempt) -> redis::Cmd + Send + Sync,
+        bucket: Bucket,
+        until: Instant,
+        again: Again,
+        build: impl Fn(&Attempt) -> Cmd + Send + Sync,
     ) -> Result<Reply, CallError> {
-        let mut c = self.get().await;
-        let mut at = Attempt {
-            not_after: self.c.now() + 5_000_000,
-            with_text: false,
-        };
+        self.keep_beating();
+        let route = &self.0.route;
+        let mut call = Call::new(until, again, self.0.limits.checkout, route.is_alone());
+        let mut via = Via::Owner;
+        let mut asked: Option<Arc<Node>> = None;
         loop {
-            match Answer::of(c.send_packed_command(&build(&at)).await) {
-                Answer::Value(value) => return Ok(Reply { value, lost: None }),
-                Answer::NoScript(_) => at.with_text = true,
-                Answer::Refused(e) => return Err(CallError::Refused(e)),
-                o => panic!("{o:?}"),
+            let began = Instant::now();
+            let step = match route.node(bucket, &via, asked.as_deref()).await {
+                Ok(node) => {
+                    let asking = matches!(via, Via::Ask(_));
+                    let step = node.attempt(began, asking, &mut call, &build).await;
+                    asked = Some(node);
+                    step
+                }
+                Err(cause) => call.without_connection(began, Instant::now(), cause),
+            };
+            match step {
+                Step::Done(result) => return result,
+                Step::Again { pause, via: next } => {
+                    wait(pause).await;
+                    via = next;
+                }
             }
         }
     }
+
+    /// Sends several reads of one key each: to every server one pipeline. Replies come in order; where the server
+    /// refuses one of them, that entry is its error.
     pub(super) async fn send_each(
         &self,
-        u: Instant,
-        c: Vec<(Bucket, redis::Cmd)>,
-    ) -> Result<Vec<Result<redis::Value, redis::RedisError>>, CallError> {
-        let mut v = vec![];
-        for (b, c) in c {
-            v.push(match self.send(b, u, Again::Never, |_| c.clone()).await {
-                Ok(r) => Ok(r.value),
-                Err(CallError::Refused(e)) => Err(e),
-                Err(e) => return Err(e),
+        until: Instant,
+        commands: Vec<(Bucket, Cmd)>,
+    ) -> Result<Vec<Result<Value, RedisError>>, CallError> {
+        self.keep_beating();
+        let mut replies = self.in_one_go(until, &commands).await;
+        let open: Vec<_> = (0..commands.len())
+            .filter(|&n| replies[n].is_none())
+            .collect();
+        for some in open.chunks(AT_A_TIME) {
+            let one_by_one = some.iter().map(|&n| {
+                let (bucket, command) = &commands[n];
+                self.send(*bucket, until, Again::Freely, |_| command.clone())
             });
+            for (&n, reply) in some.iter().zip(join_all(one_by_one).await) {
+                replies[n] = Some(match reply {
+                    Ok(reply) => Ok(reply.value),
+                    Err(CallError::Refused(error)) => Err(error),
+                    Err(error) => return Err(error),
+                });
+            }
         }
-        Ok(v)
+        Ok(replies.into_iter().flatten().collect())
     }
+
+    /// The same, tried once: what is not known after it is `None`.
+    async fn in_one_go(
+        &self,
+        until: Instant,
+        commands: &[(Bucket, Cmd)],
+    ) -> Vec<Option<Result<Value, RedisError>>> {
+        let mut replies = Vec::new();
+        replies.resize_with(commands.len(), || None);
+        let groups = self.0.route.groups(commands);
+        let sent = join_all(groups.iter().map(|(node, members)| async move {
+            let mut pipeline = Pipeline::with_capacity(members.len());
+            for &n in members {
+                pipeline.add_command(commands[n].1.clone());
+            }
+            node.send_all(&pipeline, until).await
+        }));
+        for ((_, members), sent) in groups.iter().zip(sent.await) {
+            for (&n, value) in members.iter().zip(sent.into_iter().flatten()) {
+                replies[n] = match understood(Ok(value)) {
+                    Ok(value) => Some(Ok(value)),
+                    Err(Trouble::Refused(error)) => Some(Err(error)),
+                    // For one by one.
+                    _ => None,
+                };
+            }
+        }
+        replies
+    }
+
+    /// Every server that holds records, as far as is known.
     pub(super) async fn primaries(&self) -> Result<Vec<Primary>, CallError> {
-        Ok(vec![Primary(self.get().await)])
+        self.keep_beating();
+        let nodes = match &self.0.route {
+            Route::One(node) => vec![Arc::clone(node)],
+            #[cfg(feature = "cluster")]
+            Route::Cluster(cluster) => cluster.primaries().await.map_err(CallError::NotSent)?,
+        };
+        let checkout = self.0.limits.checkout;
+        Ok(nodes
+            .into_iter()
+            .map(|node| Primary { node, checkout })
+            .collect())
+    }
+
+    /// Whether every server answered the last heartbeat.
+    pub(super) fn are_answering(&self) -> bool {
+        self.0.answering.load(Ordering::Relaxed)
+    }
+
+    /// One did not, outside of the heartbeat.
+    pub(super) fn do_not_answer(&self) {
+        self.0.answering.store(false, Ordering::Relaxed);
+    }
+
+    /// The heartbeat begins with the first use, for that has a runtime.
+    fn keep_beating(&self) {
+        if !self.0.beating.load(Ordering::Relaxed) && !self.0.beating.swap(true, Ordering::Relaxed)
+        {
+            tokio::spawn(beat::keep(Arc::downgrade(&self.0)));
+        }
+    }
+}
+
+impl Shared {
+    /// Reads the clock of every server. That one is away is told by whoever needs it.
+    pub(super) async fn read_clocks(&self) {
+        let nodes = self.route.nodes();
+        let read = join_all(nodes.iter().map(|node| node.read_clock(&self.clocks))).await;
+        let all = read.iter().all(Result::is_ok);
+        self.answering.store(all, Ordering::Relaxed);
+        if !all {
+            self.route.look_up();
+        }
+    }
+
+    pub(super) fn stopped_beating(&self) {
+        self.beating.store(false, Ordering::Relaxed);
+    }
+}
+
+impl Route {
+    /// The server for the next attempt. `asked` is the one of the last.
+    #[cfg_attr(
+        not(feature = "cluster"),
+        expect(unused_variables, reason = "where there is but one, it is that one")
+    )]
+    async fn node(
+        &self,
+        bucket: Bucket,
+        via: &Via,
+        asked: Option<&Node>,
+    ) -> Result<Arc<Node>, RedisError> {
+        match self {
+            Self::One(node) => Ok(Arc::clone(node)),
+            #[cfg(feature = "cluster")]
+            Self::Cluster(cluster) => cluster.node(bucket, via, asked).await,
+        }
+    }
+
+    /// A server does not answer: perhaps another one has taken its place.
+    fn look_up(&self) {
+        match self {
+            Self::One(_) => {}
+            #[cfg(feature = "cluster")]
+            Self::Cluster(cluster) => cluster.look_up(),
+        }
+    }
+
+    const fn is_alone(&self) -> bool {
+        match self {
+            Self::One(_) => true,
+            #[cfg(feature = "cluster")]
+            Self::Cluster(_) => false,
+        }
+    }
+
+    /// Every server that is known to hold records.
+    fn nodes(&self) -> Vec<Arc<Node>> {
+        match self {
+            Self::One(node) => vec![Arc::clone(node)],
+            #[cfg(feature = "cluster")]
+            Self::Cluster(cluster) => cluster.nodes(),
+        }
+    }
+
+    /// Which commands go to which server, as far as is known.
+    fn groups(&self, commands: &[(Bucket, Cmd)]) -> Vec<(Arc<Node>, Vec<usize>)> {
+        match self {
+            Self::One(node) => vec![(Arc::clone(node), (0..commands.len()).collect())],
+            #[cfg(feature = "cluster")]
+            Self::Cluster(cluster) => {
+                let mut groups: Vec<(Arc<Node>, Vec<usize>)> = Vec::new();
+                for (n, (bucket, _)) in commands.iter().enumerate() {
+                    let Some(node) = cluster.owner(*bucket) else {
+                        continue;
+                    };
+                    match groups
+                        .iter_mut()
+                        .find(|(known, _)| Arc::ptr_eq(known, &node))
+                    {
+                        Some((_, members)) => members.push(n),
+                        None => groups.push((node, vec![n])),
+                    }
+                }
+                groups
+            }
+        }
+    }
+}
+
+impl Primary {
+    /// Sends a command that changes nothing.
+    pub(super) async fn send(&self, until: Instant, command: &Cmd) -> Result<Value, CallError> {
+        let mut call = Call::new(until, Again::Freely, self.checkout, true);
+        loop {
+            let began = Instant::now();
+            match self
+                .node
+                .attempt(began, false, &mut call, &|_| command.clone())
+                .await
+            {
+                Step::Done(result) => return result.map(|reply| reply.value),
+                Step::Again { pause, .. } => wait(pause).await,
+            }
+        }
+    }
+}
+
+async fn wait(pause: Duration) {
+    if !pause.is_zero() {
+        tokio::time::sleep(pause).await;
     }
 }

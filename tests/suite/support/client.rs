@@ -1,7 +1,12 @@
 //! A plain HTTP client that shows everything, and keeps one cookie as a browser would.
 
+use std::collections::BTreeSet;
+
 use http::{HeaderMap, Method, Request, header};
 use serde_json::{Value, json};
+
+use super::Showcase;
+use super::wait::wait_for;
 
 /// A client with at most one cookie. A clone is the same browser's other tab, until one of them gets another cookie.
 #[derive(Clone)]
@@ -35,6 +40,18 @@ impl Client {
             cookie: None,
             headers: HeaderMap::new(),
         }
+    }
+
+    /// The same browser, with this showcase: as behind a load balancer. Its cookie is its own from here on.
+    pub(crate) fn at(&self, showcase: &Showcase) -> Self {
+        let mut client = self.clone();
+        client.go_to(showcase);
+        client
+    }
+
+    /// Sends everything to this showcase from now on.
+    pub(crate) fn go_to(&mut self, showcase: &Showcase) {
+        self.base = showcase.url().into();
     }
 
     /// Sends this header with every request.
@@ -76,6 +93,49 @@ impl Client {
 
     pub(crate) fn login(&mut self, user: &str) -> Answer {
         self.post_json("/api/login", &json!({ "user": user }))
+    }
+
+    /// Signs in where another process has just ended all of the user's sessions. That one's clock is seen a round trip
+    /// late at most, and so this may at first be taken for a login from before.
+    pub(crate) fn login_after_an_end(&mut self, user: &str) {
+        wait_for("the user is let in again", || {
+            let answer = self.login(user);
+            (answer.status == 200).then_some(()).or_else(|| {
+                assert_eq!(answer.refused(), (401, "session_ended".into()));
+                None
+            })
+        });
+    }
+
+    /// Whether it is signed in; if not, that is what it is told.
+    #[track_caller]
+    pub(crate) fn is_signed_in(&mut self) -> bool {
+        let me = self.get("/api/me");
+        me.status == 200 || {
+            assert_eq!(me.refused().0, 401);
+            false
+        }
+    }
+
+    /// Its session's handle, which it must have.
+    #[track_caller]
+    pub(crate) fn handle(&mut self) -> String {
+        let session = self.get("/api/session").json();
+        let handle = session["handle"].as_str();
+        handle.expect("the client has a session").to_owned()
+    }
+
+    /// The handles of its user's list.
+    #[track_caller]
+    pub(crate) fn listed(&mut self) -> BTreeSet<String> {
+        let list = self.get("/api/sessions").json();
+        let list = list.as_array().expect("the client is signed in");
+        let handles: BTreeSet<_> = list
+            .iter()
+            .filter_map(|one| one["handle"].as_str().map(str::to_owned))
+            .collect();
+        assert_eq!(handles.len(), list.len(), "each is listed once");
+        handles
     }
 
     pub(crate) fn send(

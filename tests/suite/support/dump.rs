@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use redis::{Connection, Value};
+use redis::{Connection, FromRedisValue, Value};
 
 /// A key.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,73 +32,83 @@ pub(crate) fn contains(bytes: &[u8], needle: &[u8]) -> bool {
 }
 
 /// Every key of every database, in order.
-pub(super) fn all(connection: &mut Connection) -> Vec<Entry> {
-    let info: String = ask(connection, &["INFO", "keyspace"]);
-    let databases: Vec<i64> = info
+pub(super) fn all(connection: Connection) -> Vec<Entry> {
+    let mut dump = Dump {
+        connection,
+        is_of_cluster: false,
+    };
+    let info: String = dump.ask(&["INFO"]);
+    dump.is_of_cluster = info.contains("cluster_enabled:1");
+    let databases = info
         .lines()
-        .filter_map(|line| line.strip_prefix("db")?.split(':').next()?.parse().ok())
-        .collect();
+        .filter_map(|line| line.strip_prefix("db")?.split(':').next()?.parse().ok());
+    if dump.is_of_cluster {
+        let _: () = dump.ask(&["READONLY"]);
+    }
     let mut entries = Vec::new();
     for database in databases {
-        // A cluster node has database 0 alone, and refuses to select it.
-        if database != 0 {
-            let _: () = ask(connection, &["SELECT", &database.to_string()]);
+        if !dump.is_of_cluster {
+            let _: () = dump.ask(&["SELECT", &i64::to_string(&database)]);
         }
-        let keys: Vec<Vec<u8>> = ask(connection, &["KEYS", "*"]);
-        entries.extend(
-            keys.into_iter()
-                .filter_map(|key| entry(connection, database, key)),
-        );
+        let keys: Vec<Vec<u8>> = dump.ask(&["KEYS", "*"]);
+        entries.extend(keys.into_iter().filter_map(|key| dump.entry(database, key)));
     }
     entries.sort();
     entries
 }
 
-/// `None` if the key has just expired.
-fn entry(connection: &mut Connection, database: i64, key: Vec<u8>) -> Option<Entry> {
-    let kind: String = of_key(connection, "TYPE", &key, &[]);
-    let values: Value = match kind.as_str() {
-        "none" => return None,
-        "string" => of_key(connection, "GET", &key, &[]),
-        "hash" => of_key(connection, "HGETALL", &key, &[]),
-        "set" => of_key(connection, "SMEMBERS", &key, &[]),
-        "zset" => of_key(connection, "ZRANGE", &key, &["0", "-1", "WITHSCORES"]),
-        "list" => of_key(connection, "LRANGE", &key, &["0", "-1"]),
-        "stream" => of_key(connection, "XRANGE", &key, &["-", "+"]),
-        _ => panic!("a dump does not know how to read a {kind}"),
-    };
-    let ttl = match of_key::<i64>(connection, "PTTL", &key, &[]) {
-        -2 => return None,
-        -1 => None,
-        ttl => Some(Duration::from_millis(ttl.unsigned_abs())),
-    };
-    Some(Entry {
-        database,
-        key,
-        kind,
-        values: flat(values),
-        ttl,
-    })
+struct Dump {
+    connection: Connection,
+    /// Then there is one database, and a node speaks of keys that are moved to it when it is asked with `ASKING`, of
+    /// those that it is a replica of after `READONLY`.
+    is_of_cluster: bool,
 }
 
-fn of_key<T: redis::FromRedisValue>(
-    connection: &mut Connection,
-    command: &str,
-    key: &[u8],
-    arguments: &[&str],
-) -> T {
-    redis::cmd(command)
-        .arg(key)
-        .arg(arguments)
-        .query(connection)
-        .unwrap_or_else(|error| panic!("{command} in a dump: {error}"))
-}
+impl Dump {
+    /// `None` if the key has just expired.
+    fn entry(&mut self, database: i64, key: Vec<u8>) -> Option<Entry> {
+        let kind: String = self.of_key("TYPE", &key, &[]);
+        let values: Value = match kind.as_str() {
+            "none" => return None,
+            "string" => self.of_key("GET", &key, &[]),
+            "hash" => self.of_key("HGETALL", &key, &[]),
+            "set" => self.of_key("SMEMBERS", &key, &[]),
+            "zset" => self.of_key("ZRANGE", &key, &["0", "-1", "WITHSCORES"]),
+            "list" => self.of_key("LRANGE", &key, &["0", "-1"]),
+            "stream" => self.of_key("XRANGE", &key, &["-", "+"]),
+            _ => panic!("a dump does not know how to read a {kind}"),
+        };
+        let ttl = match self.of_key::<i64>("PTTL", &key, &[]) {
+            -2 => return None,
+            -1 => None,
+            ttl => Some(Duration::from_millis(ttl.unsigned_abs())),
+        };
+        Some(Entry {
+            database,
+            key,
+            kind,
+            values: flat(values),
+            ttl,
+        })
+    }
 
-fn ask<T: redis::FromRedisValue>(connection: &mut Connection, command: &[&str]) -> T {
-    redis::cmd(command[0])
-        .arg(&command[1..])
-        .query(connection)
-        .unwrap_or_else(|error| panic!("{command:?} in a dump: {error}"))
+    fn of_key<T: FromRedisValue>(&mut self, command: &str, key: &[u8], arguments: &[&str]) -> T {
+        if self.is_of_cluster {
+            let _: () = self.ask(&["ASKING"]);
+        }
+        redis::cmd(command)
+            .arg(key)
+            .arg(arguments)
+            .query(&mut self.connection)
+            .unwrap_or_else(|error| panic!("{command} in a dump: {error}"))
+    }
+
+    fn ask<T: FromRedisValue>(&mut self, command: &[&str]) -> T {
+        redis::cmd(command[0])
+            .arg(&command[1..])
+            .query(&mut self.connection)
+            .unwrap_or_else(|error| panic!("{command:?} in a dump: {error}"))
+    }
 }
 
 fn flat(value: Value) -> Vec<Vec<u8>> {

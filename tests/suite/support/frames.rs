@@ -2,9 +2,48 @@
 
 use std::str;
 
+use tokio::io::AsyncReadExt;
+use tokio::net::tcp::ReadHalf;
+
+/// What was read of a direction, and not passed on yet.
+#[derive(Default)]
+pub(super) struct Stream {
+    bytes: Vec<u8>,
+    is_foreign: bool,
+    has_ended: bool,
+}
+
+impl Stream {
+    /// Reads a chunk; `false` after the end.
+    pub(super) async fn read(&mut self, from: &mut ReadHalf<'_>) -> bool {
+        if self.has_ended {
+            return false;
+        }
+        self.bytes.reserve(64 * 1024);
+        self.has_ended = matches!(from.read_buf(&mut self.bytes).await, Ok(0) | Err(_));
+        true
+    }
+
+    /// The next whole command or reply, and whether it counts as one.
+    pub(super) fn next(&mut self) -> Option<(Vec<u8>, bool)> {
+        let (length, counts) = match first(&self.bytes) {
+            _ if self.is_foreign || self.has_ended => (self.bytes.len(), false),
+            Frame::Whole(length) => (length, true),
+            Frame::Push(length) => (length, false),
+            Frame::Part => return None,
+            Frame::Foreign => {
+                self.is_foreign = true;
+                (self.bytes.len(), false)
+            }
+        };
+        let frame: Vec<u8> = self.bytes.drain(..length).collect();
+        (!frame.is_empty()).then_some((frame, counts))
+    }
+}
+
 /// What a stream begins with.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Frame {
+enum Frame {
     /// A command or a reply of this many bytes.
     Whole(usize),
     /// Of RESP3: what the server says without being asked.
@@ -16,7 +55,7 @@ pub(super) enum Frame {
 }
 
 /// Looks at the beginning.
-pub(super) fn first(bytes: &[u8]) -> Frame {
+fn first(bytes: &[u8]) -> Frame {
     match (length(bytes), bytes.first()) {
         (Ok(Some(length)), Some(b'>')) => Frame::Push(length),
         (Ok(Some(length)), _) => Frame::Whole(length),

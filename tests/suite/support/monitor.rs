@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use redis::Connection;
 
+use super::redis::{PASSWORD, SUPERVISOR};
+
 /// Records a server's commands. What the tests themselves ask it, by its Unix socket, is left out.
 pub(crate) struct Monitor {
     lines: BufReader<UnixStream>,
@@ -25,12 +27,12 @@ pub(crate) struct Calls {
 }
 
 impl Monitor {
-    pub(super) fn start(socket: &Path, user: &str, supervisor: Connection) -> Self {
+    pub(super) fn start(socket: &Path, supervisor: Connection) -> Self {
         let mut stream = UnixStream::connect(socket).expect("redis-server runs");
         stream
             .set_read_timeout(Some(Duration::from_secs(30)))
             .expect("the limit is not zero");
-        write!(stream, "AUTH {user} any\r\nMONITOR\r\n").expect("redis-server runs");
+        write!(stream, "AUTH {SUPERVISOR} {PASSWORD}\r\nMONITOR\r\n").expect("redis-server runs");
         let mut lines = BufReader::new(stream);
         for command in ["AUTH", "MONITOR"] {
             let mut line = String::new();

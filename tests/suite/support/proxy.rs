@@ -10,13 +10,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 
-use super::frames::{self, Frame};
+use super::frames::Stream;
 use super::process::free_port;
 use super::wait::wait_for;
 
@@ -325,42 +325,6 @@ async fn replies(
         }
     }
     let _ = to.shutdown().await;
-}
-
-/// What was read of a direction, and not passed on yet.
-#[derive(Default)]
-struct Stream {
-    bytes: Vec<u8>,
-    is_foreign: bool,
-    has_ended: bool,
-}
-
-impl Stream {
-    /// Reads a chunk; `false` after the end.
-    async fn read(&mut self, from: &mut ReadHalf<'_>) -> bool {
-        if self.has_ended {
-            return false;
-        }
-        self.bytes.reserve(64 * 1024);
-        self.has_ended = matches!(from.read_buf(&mut self.bytes).await, Ok(0) | Err(_));
-        true
-    }
-
-    /// The next whole command or reply, and whether it counts as one.
-    fn next(&mut self) -> Option<(Vec<u8>, bool)> {
-        let (length, counts) = match frames::first(&self.bytes) {
-            _ if self.is_foreign || self.has_ended => (self.bytes.len(), false),
-            Frame::Whole(length) => (length, true),
-            Frame::Push(length) => (length, false),
-            Frame::Part => return None,
-            Frame::Foreign => {
-                self.is_foreign = true;
-                (self.bytes.len(), false)
-            }
-        };
-        let frame: Vec<u8> = self.bytes.drain(..length).collect();
-        (!frame.is_empty()).then_some((frame, counts))
-    }
 }
 
 /// Nothing panics while it holds one of these locks but a test's own predicate, and then the test fails anyway.

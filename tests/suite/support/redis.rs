@@ -4,9 +4,11 @@ use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use redis::{Client, Connection};
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Client, Connection, RedisResult};
 use tempfile::TempDir;
 
 use super::dump::{self, Entry};
@@ -16,7 +18,11 @@ use super::wait::wait_for;
 
 /// Who the tests are when they look into a server. It is let in by the server's own Unix socket, so that it reaches
 /// its own server and no other, whatever the users, the passwords and TLS are, and `MONITOR` tells it from a client.
-const SUPERVISOR: &str = "supervisor";
+///
+/// It is also who replicas, sentinels and migrations are to the servers that they work with.
+pub(super) const SUPERVISOR: &str = "supervisor";
+/// Any is good for it.
+pub(super) const PASSWORD: &str = "any";
 
 /// A Redis server in a temporary folder, on a free port of 127.0.0.1; it, and its folder, ends with this.
 ///
@@ -25,6 +31,7 @@ const SUPERVISOR: &str = "supervisor";
 pub(crate) struct Server {
     // A field before the folder, and so ended before that is removed.
     process: Option<Process>,
+    is_stopped: AtomicBool,
     port: u16,
     scheme: &'static str,
     sentinel: bool,
@@ -56,7 +63,8 @@ impl Server {
             let path = folder.path();
             let common = format!(
                 "bind 127.0.0.1\ndir {0}\nunixsocket {0}/socket\nunixsocketperm 700\nsave \"\"\nappendonly no\n\
-                 user {SUPERVISOR} on nopass ~* &* +@all\n",
+                 user {SUPERVISOR} on nopass ~* &* +@all\nmasteruser {SUPERVISOR}\nmasterauth {PASSWORD}\n\
+                 repl-diskless-sync-delay 0\n",
                 path.display(),
             );
             let own = configuration(path, port);
@@ -64,6 +72,7 @@ impl Server {
                 .expect("the temporary folder can be written to");
             let mut server = Self {
                 process: None,
+                is_stopped: AtomicBool::new(false),
                 port,
                 scheme,
                 sentinel,
@@ -134,14 +143,7 @@ impl Server {
 
     /// `redis 7.0.15`
     pub(crate) fn version(&self) -> String {
-        let info: String = redis::cmd("INFO")
-            .arg("server")
-            .query(&mut self.connection())
-            .expect("redis-server knows itself");
-        let version = info
-            .lines()
-            .find_map(|line| line.strip_prefix("redis_version:"))
-            .expect("redis-server says its version");
+        let version = self.info("server", "redis_version");
         format!("redis {version}")
     }
 
@@ -156,27 +158,30 @@ impl Server {
 
     /// Everything that it holds.
     pub(crate) fn dump(&self) -> Vec<Entry> {
-        dump::all(&mut self.connection())
+        dump::all(self.connection())
     }
 
     /// Records the commands that it is sent from now on.
     pub(crate) fn monitor(&self) -> Monitor {
-        Monitor::start(&self.socket(), SUPERVISOR, self.connection())
+        Monitor::start(&self.socket(), self.connection())
     }
 
     /// Stops its process where it is: connections stay, the kernel takes new ones, and nothing is answered.
     pub(crate) fn stop(&self) {
         self.running().signal("STOP");
+        self.is_stopped.store(true, Ordering::SeqCst);
     }
 
     /// Lets a stopped process go on.
     pub(crate) fn resume(&self) {
         self.running().signal("CONT");
+        self.is_stopped.store(false, Ordering::SeqCst);
     }
 
     /// Kills it.
     pub(crate) fn kill(&mut self) {
         assert!(self.process.take().is_some(), "the server runs");
+        self.is_stopped.store(false, Ordering::SeqCst);
     }
 
     /// Starts it again after a kill: same port, same folder, and so with its data if it is of `appendonly yes`.
@@ -185,6 +190,23 @@ impl Server {
         if let Err(log) = self.run() {
             panic!("redis-server does not start again:\n{log}");
         }
+    }
+
+    /// Neither killed nor stopped.
+    pub(super) fn answers(&self) -> bool {
+        self.process.is_some() && !self.is_stopped.load(Ordering::SeqCst)
+    }
+
+    /// `field:value` of `INFO section`.
+    pub(super) fn info(&self, section: &str, field: &str) -> String {
+        let info: String = redis::cmd("INFO")
+            .arg(section)
+            .query(&mut self.connection())
+            .expect("redis-server knows itself");
+        info.lines()
+            .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))
+            .unwrap_or_else(|| panic!("there is {field} in {info}"))
+            .to_owned()
     }
 
     fn running(&self) -> &Process {
@@ -210,8 +232,18 @@ impl Drop for Server {
 
 fn supervisor(socket: &Path) -> Client {
     let url = format!(
-        "redis+unix://{}?user={SUPERVISOR}&pass=any",
+        "redis+unix://{}?user={SUPERVISOR}&pass={PASSWORD}",
         socket.display()
     );
     Client::open(url).expect("a path makes a URL")
+}
+
+/// A client's connection, that waits for its replies as long as it takes.
+pub(crate) async fn connect(url: &str) -> RedisResult<MultiplexedConnection> {
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(None)
+        .set_response_timeout(None);
+    Client::open(url)?
+        .get_multiplexed_async_connection_with_config(&config)
+        .await
 }

@@ -5,6 +5,8 @@ use std::io::{BufRead, BufReader, Read, Seek};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 
+use serde_json::json;
+
 use super::Client;
 
 /// A running showcase; it ends with this.
@@ -43,6 +45,11 @@ impl Showcase {
         }
     }
 
+    /// Starts one on this Redis.
+    pub(crate) fn on(redis: &str, options: &[&str]) -> Self {
+        Self::start(&[&["--redis", redis], options].concat())
+    }
+
     /// Lets it say what is wrong with these options, and end.
     pub(crate) fn refuse(options: &[&str]) -> Output {
         Command::new(program())
@@ -71,6 +78,15 @@ impl Showcase {
         let mut client = self.client();
         assert_eq!(client.login(user).status, 200);
         client
+    }
+
+    /// Ends all of a user's sessions: how many.
+    #[track_caller]
+    pub(crate) fn revoke(&self, user: &str) -> u64 {
+        let revocation = json!({ "user": user, "reason": "" });
+        let answer = self.client().post_json("/api/admin/revoke", &revocation);
+        assert_eq!(answer.status, 200);
+        answer.json()["ended"].as_u64().expect("it is a number")
     }
 
     /// Sends a signal by its name: `TERM`, `INT`.

@@ -21,7 +21,7 @@ local record = read(bytes)
 if not record then
   return { 'malformed', num(now) }
 end
-if not is_live(record, now) then
+if record.ends <= now then
   return { 'nothing', num(now) }
 end
 local index
@@ -32,7 +32,7 @@ if record.user ~= '' and ARGV[2] ~= '' then
   end
 end
 
-bury(key, record.handle, ARGV[3], now, ARGV[4], ARGV[5])
+bury(key, record, ARGV[3], now, ARGV[4], ARGV[5])
 if index then
   redis.call('ZREM', index, string.sub(key, -43))
 end

@@ -22,8 +22,8 @@ for _, digest in ipairs(redis.call('ZRANGE', index, 0, -1)) do
     really_absent(index, prefix .. digest)
   end
   local record = bytes and read(bytes) or nil
-  if is_live(record, now) then
-    if scope == 'all' or (scope == 'handle') == (record.handle == handle) then
+  if record and record.ends > now then
+    if scope == 'all' or (scope == 'handle') == (handle_of(record) == handle) then
       ending[#ending + 1] = { digest = digest, record = record }
     end
   elseif scope ~= 'handle' then
@@ -42,9 +42,9 @@ if scope ~= 'handle' then
   reply[2] = num(from)
 end
 for _, session in ipairs(ending) do
-  bury(prefix .. session.digest, session.record.handle, ARGV[5], now, '-', ARGV[6])
+  bury(prefix .. session.digest, session.record, ARGV[5], now, '-', ARGV[6])
   redis.call('ZREM', index, session.digest)
-  reply[#reply + 1] = session.record.handle
+  reply[#reply + 1] = handle_of(session.record)
 end
 for _, session in ipairs(over) do
   if session.record and not session.record.tombstone then

@@ -14,8 +14,11 @@ for _, digest in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
   local bytes = get(key)
   if not bytes then
     really_absent(KEYS[1], key)
-  elseif is_live(read(bytes), now) then
-    reply[#reply + 1] = bytes
+  else
+    local record = read(bytes)
+    if record and record.ends > now then
+      reply[#reply + 1] = bytes
+    end
   end
 end
 return reply

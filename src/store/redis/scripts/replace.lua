@@ -4,10 +4,10 @@
 -- KEYS  1 the record  2 the record under the new id
 -- ARGV  1 not-after  2 what a user's index begins with ('': there is none)  3 what a user's `since` begins with
 --       4 'same' (the same session), 'renew' (signed in anew), 'sign_in' (another session of the same user)
---       5 seen at  6 address  7 agent  8 when the sign-in or its request began, the earlier
---       9 renew: signed in at  10 renew: absolute end
---       11 sign_in: the new record  12 sign_in: the most bytes that it may have  13 limit
---       14 … sign_in: names of values that cross unless the new record has them
+--       5 seen  6 when the sign-in or its request began, the earlier
+--       7 renew: signed in at  8 renew: absolute end
+--       9 sign_in: the new record  10 sign_in: the most bytes that it may have  11 limit
+--       12 … sign_in: names of values that cross unless the new record has them
 -- Gives replaced, bytes, handles that the limit ended… | done, now, bytes | over, now, bytes | absent | malformed
 --       | refused | exists | too_large | late
 --
@@ -34,7 +34,7 @@ if record.tombstone then
     return { 'done', num(now), get(new_key) or '' }
   end
 end
-if not is_live(record, now) then
+if record.ends <= now then
   return { 'over', num(now), bytes }
 end
 
@@ -51,7 +51,7 @@ if record.user ~= '' and ARGV[2] ~= '' then
     local since = redis.call('GET', since_key)
     if not since then
       really_absent(key, since_key)
-    elseif tonumber(ARGV[8]) < tonumber(since) then
+    elseif tonumber(ARGV[6]) < tonumber(since) then
       return { 'refused' }
     end
   end
@@ -62,39 +62,38 @@ end
 
 local next_record = record
 if mode == 'sign_in' then
-  next_record = read(ARGV[11])
-  for at = 14, #ARGV do
+  next_record = read(ARGV[9])
+  for at = 12, #ARGV do
     local name = 'd:' .. ARGV[at]
     if next_record.parts[name] == nil then
       next_record.parts[name] = record.parts[name]
     end
   end
 else
-  saw(record, ARGV[5], ARGV[6], ARGV[7])
+  saw(record, ARGV[5])
   if mode == 'renew' then
-    record.signed_in, record.absolute = ARGV[9], tonumber(ARGV[10])
-    record.parts.m = table.concat({
-      record.version, record.handle, record.created, ARGV[9], ARGV[10], num(record.idle), num(record.touch),
-      record.flags, #record.user, record.user,
-    }, ' ') .. record.head_rest
+    local before, after = string.match(record.parts.m, '^(%d+ %S+ %d+) %S+ %S+(.*)$')
+    record.absolute = tonumber(ARGV[8])
+    record.parts.m = before .. ' ' .. num(ARGV[7] - record.created) .. ' ' .. num(record.absolute - record.created) .. after
+    settle(record)
   end
 end
 local packed = cmsgpack.pack(next_record.parts)
-if mode == 'sign_in' and #packed > tonumber(ARGV[12]) then
+if mode == 'sign_in' and #packed > tonumber(ARGV[10]) then
   return { 'too_large' }
 end
 local prefix = string.sub(key, 1, -44)
 local plan = {}
 if index and mode == 'sign_in' then
   -- It never refuses: the session that is replaced makes the room.
-  plan = plan_room(now, index, prefix, tonumber(ARGV[13]), false, digest)
+  plan = plan_room(now, index, prefix, tonumber(ARGV[11]), false, digest)
 end
 
-bury(key, record.handle, 'regenerated', now, new_digest, '')
-redis.call('SET', new_key, packed, 'PXAT', ms(kept_until(next_record)))
+bury(key, record, 'regenerated', now, new_digest, '')
+redis.call('SET', new_key, packed, 'PXAT', kept_until(next_record))
 local reply = { 'replaced', packed }
 if index then
-  redis.call('ZADD', index, num(ends(next_record)), new_digest)
+  redis.call('ZADD', index, num(next_record.ends), new_digest)
   redis.call('ZREM', index, digest)
   keep_index(index, now, next_record.absolute + 7200000000)
   make_room(plan, now, index, prefix, reply)

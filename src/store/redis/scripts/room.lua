@@ -18,8 +18,9 @@ local function plan_room(now, index, prefix, limit, refuses, except)
         really_absent(index, prefix .. digest)
       end
       local record = bytes and read(bytes) or nil
-      if is_live(record, now) then
-        live[#live + 1] = { digest = digest, record = record }
+      if record and record.ends > now then
+        local signed_in = tonumber(string.match(record.parts.m, '^%d+ %S+ %d+ (%S+)'))
+        live[#live + 1] = { digest = digest, record = record, signed_in = record.created + (signed_in or -record.created) }
       else
         if record and record.tombstone then record = nil end
         plan[#plan + 1] = { digest = digest, record = record }
@@ -32,9 +33,8 @@ local function plan_room(now, index, prefix, limit, refuses, except)
       return nil
     end
     table.sort(live, function(a, b)
-      local ra, rb = a.record, b.record
-      if ra.signed_in ~= rb.signed_in then return tonumber(ra.signed_in) < tonumber(rb.signed_in) end
-      if ra.created ~= rb.created then return tonumber(ra.created) < tonumber(rb.created) end
+      if a.signed_in ~= b.signed_in then return a.signed_in < b.signed_in end
+      if a.record.created ~= b.record.created then return a.record.created < b.record.created end
       return a.digest < b.digest
     end)
     for n = 1, over do
@@ -50,10 +50,18 @@ local function make_room(plan, now, index, prefix, reply)
   for _, leaving in ipairs(plan) do
     redis.call('ZREM', index, leaving.digest)
     if leaving.limit then
-      bury(prefix .. leaving.digest, leaving.record.handle, 'limit', now, '-', '')
-      reply[#reply + 1] = leaving.record.handle
+      bury(prefix .. leaving.digest, leaving.record, 'limit', now, '-', '')
+      reply[#reply + 1] = handle_of(leaving.record)
     elseif leaving.record then
       bury_as_over(prefix .. leaving.digest, leaving.record)
     end
+  end
+end
+
+-- The index lives as long as any of its sessions: its expiry only moves on.
+local function keep_index(index, now, until_)
+  local left = redis.call('PTTL', index)
+  if left < 0 or now + left * 1000 < until_ then
+    redis.call('PEXPIREAT', index, ms(until_))
   end
 end

@@ -1,0 +1,257 @@
+//! A connection that requests share, and how one is made.
+
+use std::pin::pin;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, LazyLock};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use bb8::ManageConnection;
+use bb8_redis::RedisConnectionManager;
+use redis::aio::MultiplexedConnection;
+use redis::{Cmd, ConnectionInfo, ErrorKind, Pipeline, RedisError, Value};
+use tokio::time::{sleep, timeout};
+
+use super::beat::Clocks;
+use super::clock::ServerClock;
+use super::failure::{at, failure};
+use super::health::Health;
+#[cfg(feature = "sentinel")]
+use super::sentinel::Sentinel;
+use super::target::name;
+
+/// After a connection could not be made, the next attempt comes no sooner.
+const PACE: Duration = Duration::from_millis(20);
+
+/// A connection that nobody used for so many milliseconds is looked at before something is handed to it.
+const QUIET: u32 = 10;
+
+/// What every server answers: its clock.
+pub(super) static TIME: LazyLock<Cmd> = LazyLock::new(|| redis::cmd("TIME"));
+
+/// A connection that is checked out, cloned and given back at once, so that parallel requests share a pipeline.
+#[derive(Clone)]
+pub(super) struct Connection {
+    multiplexed: MultiplexedConnection,
+    line: Arc<Line>,
+}
+
+/// What the clones share.
+struct Line {
+    /// Which connections of the server it was made with.
+    generation: u64,
+    clock: Arc<ServerClock>,
+    zero: Instant,
+    /// When something was sent last, in milliseconds since `zero`.
+    used: AtomicU32,
+}
+
+impl Connection {
+    /// The clock of the server that it leads to. It was read when the connection was made.
+    pub(super) fn clock(&self) -> &ServerClock {
+        &self.line.clock
+    }
+
+    /// Which connections of the server it was made with.
+    pub(super) fn generation(&self) -> u64 {
+        self.line.generation
+    }
+
+    /// Notes that something is sent now. Tells whether nothing was for a while, in which it may have been cut.
+    pub(super) fn was_quiet(&self, now: Instant) -> bool {
+        let now = now.saturating_duration_since(self.line.zero).as_millis();
+        // It wraps around after 49 days, and then says once that it was quiet, or was not.
+        let now = now as u32;
+        let used = self.line.used.load(Ordering::Relaxed);
+        if now != used {
+            self.line.used.store(now, Ordering::Relaxed);
+        }
+        now.wrapping_sub(used) >= QUIET
+    }
+
+    /// Whether it is known to be dead, so that what is sent now never leaves.
+    ///
+    /// The client library keeps that to itself, except that a dead connection refuses a command at once. So a harmless
+    /// one is offered and taken back; as a rule it is never sent.
+    pub(super) fn is_dead(&mut self) -> bool {
+        let offer = pin!(self.multiplexed.send_packed_command(&TIME));
+        matches!(
+            offer.poll(&mut Context::from_waker(Waker::noop())),
+            Poll::Ready(Err(_))
+        )
+    }
+
+    /// Sends a command. An error reply is a value here; an error means that there was no reply.
+    pub(super) async fn send(
+        &mut self,
+        command: &Cmd,
+        wait: Duration,
+    ) -> Result<Value, RedisError> {
+        // The library's own timer, so that there is but one.
+        self.multiplexed.set_response_timeout(wait);
+        self.multiplexed.send_packed_command(command).await
+    }
+
+    /// Sends several commands in one go. Each has its own reply.
+    pub(super) async fn send_all(
+        &mut self,
+        commands: &Pipeline,
+        wait: Duration,
+    ) -> Result<Vec<Value>, RedisError> {
+        self.multiplexed.set_response_timeout(wait);
+        let replies = self
+            .multiplexed
+            .send_packed_commands(commands, 0, commands.len())
+            .await?;
+        if replies.len() == commands.len() {
+            Ok(replies)
+        } else {
+            Err((ErrorKind::Parse, "not as many replies as commands").into())
+        }
+    }
+}
+
+/// Makes the connections of one pool.
+pub(super) struct Manager {
+    door: Door,
+    health: Arc<Health>,
+    clocks: Arc<Clocks>,
+    /// How long making one may take.
+    connect: Duration,
+}
+
+/// Where the connections lead.
+pub(super) enum Door {
+    Server {
+        manager: RedisConnectionManager,
+        name: Box<str>,
+        clock: Arc<ServerClock>,
+        #[cfg(feature = "tls")]
+        encrypted: bool,
+    },
+    #[cfg(feature = "sentinel")]
+    Sentinel(Sentinel),
+}
+
+impl Door {
+    /// To one server, and whose clock it is.
+    pub(super) fn server(
+        info: ConnectionInfo,
+        clock: Arc<ServerClock>,
+    ) -> Result<Self, RedisError> {
+        Ok(Self::Server {
+            name: name(&info),
+            #[cfg(feature = "tls")]
+            encrypted: super::tls::is_encrypted(&info),
+            manager: RedisConnectionManager::new(info)?,
+            clock,
+        })
+    }
+
+    async fn open(&self) -> Result<(MultiplexedConnection, Arc<ServerClock>), RedisError> {
+        match self {
+            Self::Server {
+                manager,
+                name,
+                clock,
+                ..
+            } => {
+                let opened = manager.connect().await.map_err(|error| at(name, &error))?;
+                Ok((opened, Arc::clone(clock)))
+            }
+            #[cfg(feature = "sentinel")]
+            Self::Sentinel(sentinel) => sentinel.open().await,
+        }
+    }
+
+    #[cfg(feature = "tls")]
+    const fn is_encrypted(&self) -> bool {
+        match self {
+            Self::Server { encrypted, .. } => *encrypted,
+            #[cfg(feature = "sentinel")]
+            Self::Sentinel(sentinel) => sentinel.is_encrypted(),
+        }
+    }
+
+    /// What the operator knows the server by.
+    pub(super) fn name(&self) -> &str {
+        match self {
+            Self::Server { name, .. } => name,
+            #[cfg(feature = "sentinel")]
+            Self::Sentinel(sentinel) => sentinel.name(),
+        }
+    }
+}
+
+impl Manager {
+    pub(super) const fn new(
+        door: Door,
+        health: Arc<Health>,
+        clocks: Arc<Clocks>,
+        connect: Duration,
+    ) -> Self {
+        Self {
+            door,
+            health,
+            clocks,
+            connect,
+        }
+    }
+
+    async fn make(&self) -> Result<Connection, RedisError> {
+        let (mut multiplexed, clock) = self.door.open().await?;
+        multiplexed.set_response_timeout(self.connect);
+        self.clocks
+            .read(&mut multiplexed, &clock)
+            .await
+            .map_err(|error| at(&self.door.name(), &error))?;
+        Ok(Connection {
+            multiplexed,
+            line: Arc::new(Line {
+                // As of now, for the server has just answered: what was given up before is not this one.
+                generation: self.health.generation(),
+                clock,
+                zero: Instant::now(),
+                used: AtomicU32::new(0),
+            }),
+        })
+    }
+}
+
+impl ManageConnection for Manager {
+    type Connection = Connection;
+    type Error = RedisError;
+
+    async fn connect(&self) -> Result<Connection, RedisError> {
+        if let Some(pause) = self.health.pause(Instant::now(), PACE) {
+            sleep(pause).await;
+        }
+        #[cfg(feature = "tls")]
+        if self.door.is_encrypted() {
+            super::tls::provide();
+        }
+        let made = match timeout(self.connect, self.make()).await {
+            Ok(made) => made,
+            Err(_) => Err(failure(format!(
+                "{}: no connection within {:?}",
+                self.door.name(),
+                self.connect
+            ))),
+        };
+        self.health.connected(Instant::now(), made.as_ref().err());
+        made
+    }
+
+    /// No `PING`: whoever uses a connection finds out whether it works, and says so.
+    async fn is_valid(&self, connection: &mut Connection) -> Result<(), RedisError> {
+        if self.health.is_given_up(connection.generation()) {
+            Err(failure("given up".to_owned()))
+        } else {
+            Ok(())
+        }
+    }
+
+    fn has_broken(&self, connection: &mut Connection) -> bool {
+        self.health.is_given_up(connection.generation())
+    }
+}

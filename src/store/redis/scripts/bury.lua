@@ -1,0 +1,19 @@
+
+local function handle_of(record)
+  return string.match(record.parts.m, '^%d+ (%S+)')
+end
+
+-- Puts a tombstone where a session was. `at`: when it ended.
+local function bury(key, record, reason, at, successor, note)
+  local kept = reason == 'regenerated' and 900000000 or 86400000000
+  local text = reason .. ' ' .. num(at) .. ' ' .. handle_of(record) .. ' ' .. successor .. ' ' .. #note .. ' ' .. note
+  -- Some write must come first that a server without memory allows; after it, the others are allowed as well.
+  redis.call('PEXPIREAT', key, ms(at + kept))
+  redis.call('SET', key, cmsgpack.pack({ x = text }), 'PXAT', ms(at + kept))
+end
+
+-- A session whose end passed unnoticed. It is written down when it leaves its user's list, lest a clock that goes back
+-- find it alive and in no list.
+local function bury_as_over(key, record)
+  bury(key, record, record.ends < record.absolute and 'idle' or 'absolute', record.ends, '-', '')
+end

@@ -1,0 +1,109 @@
+//! Commands that reach Redis when everybody has given them up.
+
+use std::time::{Duration, Instant};
+
+use sessile::record::Entry;
+use sessile::store::{Applied, EndScope, StoreError};
+use sessile::{EndReason, RedisStore, SessionStore};
+
+use super::fixture::{
+    add, change, creation, end, is_live, made, number, reason, regeneration, touch, warm_up,
+};
+use crate::support::redis::Server;
+use crate::support::wait::wait_until;
+
+async fn started() -> (Server, RedisStore) {
+    let server = Server::start();
+    let store = RedisStore::connect(&server.url()).await.unwrap();
+    warm_up(&store).await;
+    (server, store)
+}
+
+/// Both connections are used once more, so that what is sent next goes out on one that is alive.
+async fn use_all_connections(store: &RedisStore) {
+    let list = || store.list("nobody".into());
+    let (a, b, c) = tokio::join!(list(), list(), list());
+    a.and(b).and(c).unwrap();
+}
+
+/// Five seconds after it was sent a command changes nothing any more: not by the clock of whoever sent it, but by that
+/// of Redis.
+#[tokio::test(flavor = "multi_thread")]
+async fn inv01_a_redis_that_was_stopped_for_six_seconds_changes_nothing_when_it_resumes() {
+    let (server, store) = started().await;
+    let (written, touched, renewed, ended, all) = (
+        made(&store, "writes").await,
+        made(&store, "touches").await,
+        made(&store, "renews").await,
+        made(&store, "ends").await,
+        made(&store, "all").await,
+    );
+    let saved = store.apply(change(written, add("n", 7))).await.unwrap();
+    assert_eq!(saved, Applied::Saved(Some(7)));
+    use_all_connections(&store).await;
+    let dump = |server: &Server| {
+        let mut dump = server.dump();
+        for held in &mut dump {
+            held.ttl = None;
+        }
+        dump
+    };
+    let before = dump(&server);
+
+    server.stop();
+    let stopped = Instant::now();
+    let create = creation(&store, "creates");
+    let created = create.key;
+    // At once, and so on connections that were alive when Redis stopped.
+    let results: [Result<(), StoreError>; 6] = tokio::join!(
+        async { store.create(create).await.map(drop) },
+        async { store.apply(change(written, add("n", 1))).await.map(drop) },
+        async { store.apply(touch(&store, touched)).await.map(drop) },
+        async { store.replace(regeneration(&store, renewed)).await.map(drop) },
+        async { store.end(end(EndScope::One(ended, None))).await.map(drop) },
+        async { store.end(end(EndScope::All("all".into()))).await.map(drop) },
+    )
+    .into();
+    for result in results {
+        result.unwrap_err();
+    }
+    // The one wait of the suite that stands for time that passes: Redis's clock cannot be moved.
+    tokio::time::sleep(Duration::from_secs(6).saturating_sub(stopped.elapsed())).await;
+    server.resume();
+
+    wait_until("Redis answers again", async || {
+        store.load(created).await.is_ok()
+    })
+    .await;
+    // What was given up has run by now: commands of older connections come first.
+    assert_eq!(dump(&server), before);
+    for key in [written, touched, renewed, ended, all] {
+        assert!(is_live(&store, key).await);
+    }
+    assert_eq!(number(&store, written, "n").await, 7);
+}
+
+/// Within the five seconds it runs, after its sender was told that the outcome is unknown; then its end follows.
+#[tokio::test(flavor = "multi_thread")]
+async fn inv02_inv10_what_a_stopped_redis_makes_when_it_resumes_is_ended() {
+    let (server, store) = started().await;
+    let renewed = made(&store, "renews").await;
+    use_all_connections(&store).await;
+    server.stop();
+    let create = creation(&store, "creates");
+    let created = create.key;
+    let replace = regeneration(&store, renewed);
+    let next = renewed.sibling(replace.successor);
+    let (a, b) = tokio::join!(store.create(create), store.replace(replace));
+    a.unwrap_err();
+    b.unwrap_err();
+    server.resume();
+    for (key, user) in [(created, "creates"), (next, "renews")] {
+        wait_until("it was made, and ended", async || {
+            matches!(store.load(key).await, Ok(Some(Entry::Ended(_))))
+        })
+        .await;
+        assert_eq!(reason(store.load(key).await.unwrap()), EndReason::LoggedOut);
+        assert_eq!(store.list(user.into()).await.unwrap(), []);
+    }
+}

@@ -1,0 +1,580 @@
+//! Redis and memory are asked the same at random, and answer the same: the scripts against the contract as pure code.
+
+use std::collections::HashMap;
+use std::num::NonZeroU32;
+use std::time::{Duration, SystemTime};
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use sessile::record::{Change, Changes, Clear, Entry, Guard, NewRecord, Op, Record, Seen};
+use sessile::store::{
+    Applied, Apply, Create, Created, EndScope, EndSessions, EndedSession, EndedSessions, Limit,
+    Renewal, Replace, Replaced, SignIn,
+};
+use sessile::{
+    AtLimit, Digest, EndReason, Handle, Kind, MemoryStore, RecordKey, RedisStore, SessionStore,
+    UserId,
+};
+
+use super::fixture::{HOUR, digest};
+use crate::support::redis::Server;
+
+/// Something to ask; numbers pick from what was made before.
+#[derive(Debug, Clone)]
+enum Ask {
+    Create {
+        user: Option<usize>,
+        age: Age,
+        late: bool,
+        limit: Option<(u32, bool)>,
+        again: Option<usize>,
+        demo: bool,
+    },
+    Load(usize),
+    /// With what was read of it just now, when somebody last looked, or not at all.
+    Apply(usize, Changes, Option<i64>, Reading),
+    Replace(usize, How, Option<usize>),
+    End(usize, Which),
+    List(usize),
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Age {
+    New,
+    Older(u64),
+    IdleOut,
+    Over,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Reading {
+    Fresh,
+    Stale,
+    None,
+}
+
+#[derive(Debug, Clone)]
+enum How {
+    Same,
+    Renew {
+        late: bool,
+    },
+    SignIn {
+        late: bool,
+        limit: Option<u32>,
+        keep: Vec<usize>,
+    },
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Which {
+    One,
+    Handle,
+    HandleOfAnother,
+    Others,
+    All,
+}
+
+const NAMES: [&str; 3] = ["a", "b", "ünï\u{0}"];
+/// Integers at the edges of what Redis's Lua can hold and of 64 bits, what is none, and what only looks like one.
+const JSON: [&str; 18] = [
+    "1",
+    "0",
+    "-1",
+    "-0",
+    " 7 ",
+    "01",
+    "1.0",
+    "1e3",
+    "\"x\"",
+    "null",
+    "9007199254740993",
+    "-9007199254740993",
+    "9223372036854775807",
+    "-9223372036854775808",
+    "9223372036854775808",
+    "10000000000",
+    "-10000000000",
+    "\"\u{0}ü\"",
+];
+const STEPS: [i64; 10] = [
+    1,
+    -1,
+    0,
+    9_007_199_254_740_993,
+    -9_007_199_254_740_993,
+    i64::MAX,
+    i64::MIN,
+    9_999_999_999,
+    -10_000_000_000,
+    5_000_000_000,
+];
+
+fn ask() -> impl Strategy<Value = Ask> {
+    let age = prop_oneof![
+        4 => Just(Age::New),
+        3 => (1..5u64).prop_map(Age::Older),
+        1 => Just(Age::IdleOut),
+        1 => Just(Age::Over),
+    ];
+    let limit = prop_oneof![2 => Just(None), 3 => (1..4u32, any::<bool>()).prop_map(Some)];
+    let user = prop_oneof![1 => Just(None), 8 => (0..2usize).prop_map(Some)];
+    let creating = (
+        user,
+        age,
+        prop::bool::weighted(0.1),
+        limit,
+        prop::option::weighted(0.1, 0..20usize),
+        prop::bool::weighted(0.1),
+    )
+        .prop_map(|(user, age, late, limit, again, demo)| Ask::Create {
+            user,
+            age,
+            late,
+            limit,
+            again,
+            demo,
+        });
+    let reading = prop_oneof![
+        3 => Just(Reading::Fresh),
+        2 => Just(Reading::Stale),
+        1 => Just(Reading::None),
+    ];
+    let how = prop_oneof![
+        Just(How::Same),
+        prop::bool::weighted(0.2).prop_map(|late| How::Renew { late }),
+        (
+            prop::bool::weighted(0.2),
+            prop::option::of(1..4u32),
+            prop::collection::vec(0..3usize, 0..3)
+        )
+            .prop_map(|(late, limit, keep)| How::SignIn { late, limit, keep }),
+    ];
+    let which = prop_oneof![
+        4 => Just(Which::One),
+        2 => Just(Which::Handle),
+        1 => Just(Which::HandleOfAnother),
+        1 => Just(Which::Others),
+        1 => Just(Which::All),
+    ];
+    prop_oneof![
+        4 => creating,
+        2 => (0..20usize).prop_map(Ask::Load),
+        6 => (0..20usize, changes(), prop::option::of(-100..100i64), reading)
+            .prop_map(|(n, changes, seen, reading)| Ask::Apply(n, changes, seen, reading)),
+        3 => (0..20usize, how, prop::option::weighted(0.2, 0..20usize)).prop_map(|(n, how, again)| Ask::Replace(n, how, again)),
+        2 => (0..20usize, which).prop_map(|(n, which)| Ask::End(n, which)),
+        2 => (0..2usize).prop_map(Ask::List),
+    ]
+}
+
+fn changes() -> impl Strategy<Value = Changes> {
+    let json = || (0..JSON.len()).prop_map(|n| JSON[n].as_bytes().to_vec());
+    let guard = prop_oneof![
+        4 => Just(Guard::Any),
+        1 => Just(Guard::Unchanged(None)),
+        2 => json().prop_map(|json| Guard::Unchanged(Some(json.into()))),
+    ];
+    let op = prop_oneof![
+        3 => json().prop_map(Op::Set),
+        1 => Just(Op::Remove),
+        3 => (0..STEPS.len()).prop_map(|n| Op::Add(STEPS[n])),
+    ];
+    let each = prop::collection::vec((guard, op), 3).prop_flat_map(|each| {
+        prop::sample::subsequence(vec![0usize, 1, 2], 0..=3).prop_map(move |names| {
+            names
+                .into_iter()
+                .map(|n| Change {
+                    name: NAMES[n].into(),
+                    guard: each[n].0.clone(),
+                    op: each[n].1.clone(),
+                })
+                .collect::<Vec<_>>()
+        })
+    });
+    let clear = prop::option::weighted(
+        0.2,
+        prop::sample::subsequence(NAMES.to_vec(), 0..=2).prop_map(|keep| Clear {
+            keep: keep.into_iter().map(Into::into).collect(),
+        }),
+    );
+    (clear, each).prop_map(|(clear, each)| Changes { clear, each })
+}
+
+/// What was made, under the name that both stores know it by.
+#[derive(Debug, Clone)]
+struct Made {
+    key: RecordKey,
+    handle: Handle,
+    user: Option<UserId>,
+    create: Option<Create>,
+}
+
+struct Both {
+    memory: MemoryStore,
+    redis: RedisStore,
+    users: [UserId; 2],
+    made: Vec<Made>,
+    replaced: Vec<Replace>,
+    /// What Redis was seen to hold, some time ago.
+    read: HashMap<RecordKey, Record>,
+}
+
+impl Both {
+    fn pick(&self, n: usize) -> Option<Made> {
+        (!self.made.is_empty()).then(|| self.made[n % self.made.len()].clone())
+    }
+
+    /// Asks both; the answers, without the instants at which they were given.
+    async fn ask(&mut self, ask: &Ask) -> Option<(String, String)> {
+        // Both judge by this machine's clock, and what is decided is never near.
+        let now = SystemTime::now();
+        let began = |late: bool| if late { now - HOUR } else { now };
+        Some(match ask {
+            Ask::Create {
+                user,
+                age,
+                late,
+                limit,
+                again,
+                demo,
+            } => {
+                // One that is over by its clocks may have its end written down by then, or not yet.
+                let again = again
+                    .and_then(|n| self.pick(n)?.create)
+                    .filter(|create| create.record.end_at(now).is_none());
+                let create = match again {
+                    Some(create) => create,
+                    None => self.creation(now, *user, *age, began(*late), *limit, *demo),
+                };
+                self.made.push(Made {
+                    key: create.key,
+                    handle: create.record.handle(),
+                    user: create.record.user().map(UserId::from),
+                    create: Some(create.clone()),
+                });
+                let (a, b) = tokio::join!(
+                    self.memory.create(create.clone()),
+                    self.redis.create(create)
+                );
+                (created(a.unwrap()), created(b.unwrap()))
+            }
+            Ask::Load(n) => {
+                let key = self.pick(*n)?.key;
+                let (a, b) = tokio::join!(self.memory.load(key), self.redis.load(key));
+                (entry(a.unwrap()), entry(b.unwrap()))
+            }
+            Ask::Apply(n, changes, seen, reading) => {
+                let key = self.pick(*n)?.key;
+                let read = match reading {
+                    Reading::Fresh => match self.redis.load(key).await.unwrap() {
+                        Some(Entry::Live(record)) => {
+                            self.read.insert(key, record.clone());
+                            Some(record)
+                        }
+                        Some(Entry::Ended(_)) | None => None,
+                    },
+                    Reading::Stale => self.read.get(&key).cloned(),
+                    Reading::None => None,
+                };
+                let apply = Apply {
+                    read,
+                    key,
+                    changes: changes.clone(),
+                    seen: seen.map(|ago| Seen {
+                        at: if ago < 0 {
+                            now - Duration::from_secs(ago.unsigned_abs())
+                        } else {
+                            now
+                        },
+                        address: (ago % 2 == 0).then(|| "192.0.2.7".into()),
+                        agent: (ago % 3 == 0).then(|| "agent 7".into()),
+                    }),
+                };
+                let (a, b) =
+                    tokio::join!(self.memory.apply(apply.clone()), self.redis.apply(apply));
+                (applied(a.unwrap()), applied(b.unwrap()))
+            }
+            Ask::Replace(n, how, again) => {
+                let made = self.pick(*n)?;
+                let known = again.filter(|_| !self.replaced.is_empty());
+                let replace = match known {
+                    Some(n) => self.replaced[n % self.replaced.len()].clone(),
+                    None => self.replacing(now, &made, how, began),
+                };
+                let before = self
+                    .made
+                    .iter()
+                    .find(|made| made.key == replace.key)?
+                    .clone();
+                self.made.push(Made {
+                    key: replace.key.sibling(replace.successor),
+                    handle: match &replace.renewal {
+                        Renewal::SignIn(sign_in) => sign_in.record.handle(),
+                        Renewal::SameSession | Renewal::Reauthenticated { .. } => before.handle,
+                    },
+                    user: before.user,
+                    create: None,
+                });
+                self.replaced.push(replace.clone());
+                let (a, b) = tokio::join!(
+                    self.memory.replace(replace.clone()),
+                    self.redis.replace(replace)
+                );
+                (replaced(a.unwrap()), replaced(b.unwrap()))
+            }
+            Ask::End(n, which) => {
+                let made = self.pick(*n)?;
+                let (user, other) = (self.users[n % 2].clone(), self.users[(n + 1) % 2].clone());
+                let scope = match which {
+                    Which::One => EndScope::One(
+                        made.key,
+                        (n % 2 == 0).then_some(Digest::from_bytes([7; 32])),
+                    ),
+                    Which::Handle => EndScope::Handle(user, made.handle),
+                    Which::HandleOfAnother => EndScope::Handle(other, made.handle),
+                    Which::Others => EndScope::Others(user, made.handle),
+                    Which::All => EndScope::All(user),
+                };
+                let end = EndSessions {
+                    scope,
+                    reason: EndReason::ALL[n % EndReason::ALL.len()],
+                    note: (n % 3 == 0).then(|| "by ä note".into()),
+                };
+                let (a, b) = tokio::join!(self.memory.end(end.clone()), self.redis.end(end));
+                (ended(a.unwrap()), ended(b.unwrap()))
+            }
+            Ask::List(n) => {
+                let user = self.users[*n].clone();
+                let (a, b) = tokio::join!(self.memory.list(user.clone()), self.redis.list(user));
+                let all = |records: Vec<Record>| {
+                    format!("{:?}", records.iter().map(record).collect::<Vec<_>>())
+                };
+                (all(a.unwrap()), all(b.unwrap()))
+            }
+        })
+    }
+
+    fn creation(
+        &self,
+        now: SystemTime,
+        user: Option<usize>,
+        age: Age,
+        began_at: SystemTime,
+        limit: Option<(u32, bool)>,
+        demo: bool,
+    ) -> Create {
+        let at = match age {
+            Age::New => now,
+            Age::Older(minutes) => now - Duration::from_secs(60 * minutes),
+            Age::IdleOut | Age::Over => now - HOUR,
+        };
+        let absolute_end = match age {
+            Age::Over => now - HOUR / 2,
+            Age::New | Age::Older(_) | Age::IdleOut => now + HOUR,
+        };
+        let user = user.map(|n| self.users[n].clone());
+        let bucket_of = user.as_ref().unwrap_or(&self.users[0]);
+        let idle = if matches!(age, Age::Over) {
+            12 * HOUR
+        } else {
+            HOUR / 2
+        };
+        Create {
+            key: RecordKey {
+                kind: if demo { Kind::Demo } else { Kind::User },
+                bucket: self.redis.bucket(bucket_of),
+                digest: digest(),
+            },
+            record: Record::new(&NewRecord {
+                handle: Handle::random().unwrap(),
+                signed_in_at: user.as_ref().map(|_| at),
+                user,
+                created_at: at,
+                absolute_end,
+                idle_timeout: idle,
+                touch_threshold: Duration::from_secs(60),
+                persistent: demo,
+                seen: Seen {
+                    at,
+                    address: Some("192.0.2.1".into()),
+                    agent: None,
+                },
+                values: vec![("a".into(), b"1".to_vec())],
+            }),
+            began_at: began_at.max(at.min(began_at)),
+            limit: limit.map(|(sessions, refuses)| Limit {
+                sessions: NonZeroU32::new(sessions).unwrap(),
+                at_limit: if refuses {
+                    AtLimit::Refuse
+                } else {
+                    AtLimit::EndOldest
+                },
+            }),
+        }
+    }
+
+    fn replacing(
+        &self,
+        now: SystemTime,
+        made: &Made,
+        how: &How,
+        began: impl Fn(bool) -> SystemTime + Copy,
+    ) -> Replace {
+        let seen = Seen {
+            at: now,
+            address: None,
+            agent: Some("agent 8".into()),
+        };
+        let renewal = match how {
+            How::Same => Renewal::SameSession,
+            How::Renew { late } => Renewal::Reauthenticated {
+                signed_in_at: now,
+                absolute_end: now + 2 * HOUR,
+                began_at: began(*late),
+            },
+            How::SignIn { late, limit, keep } => {
+                // From a session of the same user, as the layer does.
+                let Some(user) = made.user.clone() else {
+                    return self.replacing(now, made, &How::Same, began);
+                };
+                let mut new = self
+                    .creation(now, None, Age::New, began(*late), None, false)
+                    .record;
+                new = Record::new(&NewRecord {
+                    handle: new.handle(),
+                    user: Some(user),
+                    created_at: now,
+                    signed_in_at: Some(now),
+                    absolute_end: now + HOUR,
+                    idle_timeout: HOUR / 2,
+                    touch_threshold: Duration::from_secs(60),
+                    persistent: true,
+                    seen: seen.clone(),
+                    values: vec![("b".into(), b"\"new\"".to_vec())],
+                });
+                Renewal::SignIn(Box::new(SignIn {
+                    record: new,
+                    keep: keep.iter().map(|n| NAMES[*n].into()).collect(),
+                    began_at: began(*late),
+                    limit: limit.map(|sessions| Limit {
+                        sessions: NonZeroU32::new(sessions).unwrap(),
+                        at_limit: AtLimit::EndOldest,
+                    }),
+                }))
+            }
+        };
+        Replace {
+            key: made.key,
+            successor: digest(),
+            renewal,
+            seen,
+        }
+    }
+}
+
+fn record(record: &Record) -> String {
+    let mut values: Vec<_> = record
+        .names()
+        .map(|name| {
+            (
+                name.to_owned(),
+                String::from_utf8_lossy(record.value(name).unwrap()).into_owned(),
+            )
+        })
+        .collect();
+    values.sort();
+    format!(
+        "{} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {} {values:?}",
+        record.handle(),
+        record.user(),
+        record.created_at(),
+        record.signed_in_at(),
+        record.absolute_end(),
+        record.idle_end(),
+        record.seen_at(),
+        record.address(),
+        record.user_agent(),
+        record.is_persistent(),
+    )
+}
+
+fn entry(entry: Option<Entry>) -> String {
+    match entry {
+        None => "none".into(),
+        Some(Entry::Live(live)) => record(&live),
+        Some(Entry::Ended(tomb)) => format!(
+            "{} {} {:?} {:?}",
+            tomb.handle, tomb.end.reason, tomb.end.note, tomb.successor
+        ),
+    }
+}
+
+fn sessions(mut sessions: Vec<EndedSession>) -> String {
+    sessions.sort_by_key(|session| session.handle);
+    format!("{sessions:?}")
+}
+
+fn created(answer: Created) -> String {
+    match answer {
+        Created::Created(ended) => sessions(ended),
+        other => format!("{other:?}"),
+    }
+}
+
+fn applied(answer: Applied) -> String {
+    match answer {
+        Applied::Ended(end) => format!("ended {} {:?}", end.reason, end.note),
+        other => format!("{other:?}"),
+    }
+}
+
+fn replaced(answer: Replaced) -> String {
+    match answer {
+        Replaced::Replaced { record: now, ended } => record(&now) + &sessions(ended),
+        Replaced::Ended(end) => format!("ended {} {:?}", end.reason, end.note),
+        other => format!("{other:?}"),
+    }
+}
+
+fn ended(answer: EndedSessions) -> String {
+    sessions(answer.sessions) + &answer.last.as_ref().map_or(String::new(), record)
+}
+
+#[test]
+fn inv01_inv02_inv06_inv07_inv12_redis_answers_as_the_contract_says_whatever_it_is_asked() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let server = Server::start();
+    let redis = runtime
+        .block_on(RedisStore::connect(&server.url()))
+        .unwrap();
+    let cases = Config {
+        cases: 150,
+        failure_persistence: None,
+        ..Config::default()
+    };
+    TestRunner::new(cases)
+        .run(&prop::collection::vec(ask(), 1..60), |asks| {
+            let name = Handle::random().unwrap();
+            let mut both = Both {
+                memory: MemoryStore::new(),
+                redis: redis.clone(),
+                users: [format!("a-{name}").into(), format!("b-{name}").into()],
+                made: Vec::new(),
+                replaced: Vec::new(),
+                read: HashMap::new(),
+            };
+            runtime.block_on(async {
+                for (n, ask) in asks.iter().enumerate() {
+                    if let Some((memory, redis)) = both.ask(ask).await {
+                        prop_assert_eq!(memory, redis, "at {}: {:?}", n, ask);
+                    }
+                }
+                Ok(())
+            })
+        })
+        .unwrap();
+    for held in server.dump() {
+        assert!(held.ttl.is_some(), "{held:?}");
+    }
+}
