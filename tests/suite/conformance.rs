@@ -6,6 +6,8 @@ use std::time::Duration;
 use sessile::store::wrappers::{Failing, Holding, Slow, Spy};
 use sessile::{ManualClock, MemoryStore, store_conformance};
 
+use crate::on_redis::OnRedis;
+
 store_conformance!(memory, || async { MemoryStore::new() });
 // What happens within one tick of a clock must be told apart all the same.
 store_conformance!(memory_while_the_clock_stands_still, || async {
@@ -16,6 +18,11 @@ store_conformance!(spied, || async { Spy::new(MemoryStore::new()) });
 store_conformance!(wrapped, || async {
     let slow = Slow::new(MemoryStore::new(), Duration::ZERO);
     Failing::new(Holding::new(slow))
+});
+store_conformance!(redis, || async {
+    let store = OnRedis::start().await;
+    store.report();
+    store
 });
 
 #[test]

@@ -6,13 +6,12 @@ use sessile::store::wrappers::{Call, Spy};
 use sessile::{Error, Session, SessionLayer};
 use tower_cookies::{Cookie, CookieManagerLayer, Cookies};
 
-use crate::harness::{CART, COOKIE, Client, app, memory, routes, with};
+use crate::harness::{CART, COOKIE, Client, app, routes, with};
+use crate::stores::{TestStore, on_every_store};
 
 const ATTRIBUTES: &str = "HttpOnly; SameSite=Lax; Secure; Path=/";
 
-#[tokio::test]
-async fn r10_r09_the_cookie_is_bound_to_host_path_and_tls_and_names_nobody() {
-    let (store, _) = memory();
+async fn r10_r09_the_cookie_is_bound_to_host_path_and_tls_and_names_nobody(store: impl TestStore) {
     let app = app(store);
     let reply = Client::new(&app).post("/login/alice").await;
     let [cookie] = reply.set_cookies()[..] else {
@@ -29,9 +28,7 @@ async fn r10_r09_the_cookie_is_bound_to_host_path_and_tls_and_names_nobody() {
     );
 }
 
-#[tokio::test]
-async fn r15_the_removal_repeats_the_attributes() {
-    let (store, _) = memory();
+async fn r15_the_removal_repeats_the_attributes(store: impl TestStore) {
     let builder = SessionLayer::builder(store)
         .cookie_name("sid")
         .cookie_domain("example.com")
@@ -58,9 +55,7 @@ async fn r15_the_removal_repeats_the_attributes() {
     assert!(removed.set_cookies()[0].starts_with("sid=;"));
 }
 
-#[tokio::test]
-async fn r13_r14_the_cookie_is_small_and_lives_400_days_at_most() {
-    let (store, _) = memory();
+async fn r13_r14_the_cookie_is_small_and_lives_400_days_at_most(store: impl TestStore) {
     let year = std::time::Duration::from_secs(3600 * 24 * 365);
     let app = with(SessionLayer::builder(store).remember_timeouts(year, 5 * year));
     let reply = Client::new(&app).post("/login/alice?remember=1").await;
@@ -75,9 +70,9 @@ async fn r13_r14_the_cookie_is_small_and_lives_400_days_at_most() {
     );
 }
 
-#[tokio::test]
-async fn r17_our_cookie_means_no_store_and_a_session_that_was_read_varies_by_cookie() {
-    let (store, _) = memory();
+async fn r17_our_cookie_means_no_store_and_a_session_that_was_read_varies_by_cookie(
+    store: impl TestStore,
+) {
     let app = routes()
         .route(
             "/own",
@@ -124,9 +119,7 @@ async fn r17_our_cookie_means_no_store_and_a_session_that_was_read_varies_by_coo
     assert_eq!(reply.headers.get_all(header::VARY).iter().count(), 1);
 }
 
-#[tokio::test]
-async fn r19_nothing_changed_no_set_cookie() {
-    let (store, _) = memory();
+async fn r19_nothing_changed_no_set_cookie(store: impl TestStore) {
     let app = app(store);
     let mut client = Client::signed_in(&app, "alice").await;
     for path in ["/ping", "/look", "/me", "/sessions", "/get/a"] {
@@ -141,9 +134,9 @@ async fn r19_nothing_changed_no_set_cookie() {
     }
 }
 
-#[tokio::test]
-async fn r18_of_twin_cookies_the_one_that_opens_a_session_wins_wherever_it_stands() {
-    let (store, _) = memory();
+async fn r18_of_twin_cookies_the_one_that_opens_a_session_wins_wherever_it_stands(
+    store: impl TestStore,
+) {
     let spy = Spy::new(store);
     let app = app(spy.clone());
     let alice = Client::signed_in(&app, "alice").await;
@@ -200,10 +193,11 @@ fn with_own_cookies() -> axum::Router {
         )
 }
 
-#[tokio::test]
-async fn r16_the_applications_cookies_survive_with_its_manager_outside_and_inside() {
+async fn r16_the_applications_cookies_survive_with_its_manager_outside_and_inside(
+    store: impl TestStore,
+) {
     for outside in [true, false] {
-        let (store, _) = memory();
+        let store = store.another().await;
         let sessions = SessionLayer::new(store);
         let app = if outside {
             with_own_cookies()
@@ -259,9 +253,7 @@ async fn r16_the_applications_cookies_survive_with_its_manager_outside_and_insid
     }
 }
 
-#[tokio::test]
-async fn a_bad_byte_and_a_logout_without_any_manager() {
-    let (store, _) = memory();
+async fn a_bad_byte_and_a_logout_without_any_manager(store: impl TestStore) {
     let app = app(store);
     let client = Client::signed_in(&app, "alice").await;
     let blind = [
@@ -279,9 +271,7 @@ async fn a_bad_byte_and_a_logout_without_any_manager() {
     assert_eq!((&*reply.body, reply.set_cookies().len()), ("committed", 1));
 }
 
-#[tokio::test]
-async fn the_same_layer_met_twice_passes_through() {
-    let (store, _) = memory();
+async fn the_same_layer_met_twice_passes_through(store: impl TestStore) {
     let spy = Spy::new(store);
     let sessions = SessionLayer::new(spy.clone());
     let app = routes()
@@ -296,10 +286,9 @@ async fn the_same_layer_met_twice_passes_through() {
     assert_eq!(spy.take(), [Call::Load]);
 }
 
-#[tokio::test]
-async fn two_layers_with_two_names_are_two_areas() {
-    let (outer_store, _) = memory();
-    let (inner_store, _) = memory();
+async fn two_layers_with_two_names_are_two_areas(store: impl TestStore) {
+    let outer_store = store.another().await;
+    let inner_store = store.another().await;
     let outer = SessionLayer::new(outer_store);
     let inner = SessionLayer::builder(inner_store)
         .cookie_name("__Host-admin")
@@ -342,10 +331,9 @@ async fn two_layers_with_two_names_are_two_areas() {
     assert_eq!(client.get("/admin/who").await.ok(), "nobody");
 }
 
-#[tokio::test]
-async fn the_same_name_on_two_layers_is_a_clear_500_that_names_both() {
-    let (a, _) = memory();
-    let (b, _) = memory();
+async fn the_same_name_on_two_layers_is_a_clear_500_that_names_both(store: impl TestStore) {
+    let a = store.another().await;
+    let b = store.another().await;
     let app = routes()
         .layer(SessionLayer::new(a))
         .layer(SessionLayer::new(b));
@@ -356,9 +344,7 @@ async fn the_same_name_on_two_layers_is_a_clear_500_that_names_both() {
     );
 }
 
-#[tokio::test]
-async fn insecure_cookies_have_a_plain_name_and_no_secure() {
-    let (store, _) = memory();
+async fn insecure_cookies_have_a_plain_name_and_no_secure(store: impl TestStore) {
     let app = with(SessionLayer::builder(store).insecure_cookies());
     let reply = Client::new(&app).post("/login/alice").await;
     let cookie = reply.set_cookies()[0];
@@ -366,4 +352,19 @@ async fn insecure_cookies_have_a_plain_name_and_no_secure() {
         cookie.starts_with("session=") && !cookie.contains("Secure"),
         "{cookie}"
     );
+}
+
+on_every_store! {
+    r10_r09_the_cookie_is_bound_to_host_path_and_tls_and_names_nobody,
+    r15_the_removal_repeats_the_attributes,
+    r13_r14_the_cookie_is_small_and_lives_400_days_at_most,
+    r17_our_cookie_means_no_store_and_a_session_that_was_read_varies_by_cookie,
+    r19_nothing_changed_no_set_cookie,
+    r18_of_twin_cookies_the_one_that_opens_a_session_wins_wherever_it_stands,
+    r16_the_applications_cookies_survive_with_its_manager_outside_and_inside,
+    a_bad_byte_and_a_logout_without_any_manager,
+    the_same_layer_met_twice_passes_through,
+    two_layers_with_two_names_are_two_areas,
+    the_same_name_on_two_layers_is_a_clear_500_that_names_both,
+    insecure_cookies_have_a_plain_name_and_no_secure,
 }

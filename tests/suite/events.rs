@@ -1,4 +1,6 @@
 //! What is told of sessions, and what never is.
+//!
+//! On memory alone: what is told once a minute, since the clock of Redis cannot be moved; no store has a part in it.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -10,6 +12,7 @@ use tracing::field::{Field, Visit};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
 use crate::harness::{COOKIE, Client, MINUTE, app, memory};
+use crate::stores::{TestStore, on_every_store};
 
 /// Keeps every event of every crate, as text and as fields.
 #[derive(Clone, Default)]
@@ -64,11 +67,9 @@ impl Collector {
     }
 }
 
-#[tokio::test]
-async fn r53_every_event_of_a_life_is_told_once_with_its_reason_and_user() {
+async fn r53_every_event_of_a_life_is_told_once_with_its_reason_and_user(store: impl TestStore) {
     let (told, _guard) = Collector::install();
-    let (store, clock) = memory();
-    let app = crate::harness::limited(store, 2, sessile::AtLimit::EndOldest);
+    let app = crate::harness::limited(store.clone(), 2, sessile::AtLimit::EndOldest);
     let mut client = Client::new(&app);
     client.address = Some("192.0.2.1".parse().unwrap());
     client.post("/put/cart/1").await.ok();
@@ -84,10 +85,10 @@ async fn r53_every_event_of_a_life_is_told_once_with_its_reason_and_user() {
     assert_eq!(told.take(), ["regenerated - alice"]);
     client.post("/reauthenticate").await.ok();
     assert_eq!(told.take(), ["reauthenticated - alice"]);
-    clock.advance(MINUTE);
+    store.later().await;
     let mut second = Client::signed_in(&app, "alice").await;
     assert_eq!(told.take(), ["signed_in - alice"]);
-    clock.advance(MINUTE);
+    store.later().await;
     Client::signed_in(&app, "alice").await;
     assert_eq!(told.take(), ["signed_in - alice", "ended limit alice"]);
     second.post("/end-others").await.ok();
@@ -99,10 +100,8 @@ async fn r53_every_event_of_a_life_is_told_once_with_its_reason_and_user() {
     assert_eq!(told.take(), Vec::<String>::new());
 }
 
-#[tokio::test]
-async fn r53_an_event_has_handle_and_address() {
+async fn r53_an_event_has_handle_and_address(store: impl TestStore) {
     let (told, _guard) = Collector::install();
-    let (store, _) = memory();
     let app = app(store);
     let mut client = Client::new(&app);
     client.address = Some("192.0.2.1".parse().unwrap());
@@ -152,10 +151,8 @@ async fn r03_r54_a_flood_of_made_up_ids_is_told_at_once_and_then_once_a_minute()
     assert_eq!(counts, ["1", "9999"]);
 }
 
-#[tokio::test]
-async fn inv05_r07_nothing_that_is_told_holds_an_id_or_a_digest() {
+async fn inv05_r07_nothing_that_is_told_holds_an_id_or_a_digest(store: impl TestStore) {
     let (told, _guard) = Collector::install();
-    let (store, _) = memory();
     let failing = sessile::store::wrappers::Failing::new(store);
     let app = app(failing.clone());
     let mut ids = Vec::new();
@@ -207,10 +204,10 @@ async fn inv05_r07_nothing_that_is_told_holds_an_id_or_a_digest() {
     }
 }
 
-#[tokio::test]
-async fn r21_on_plain_http_from_elsewhere_it_is_said_once_why_the_cookie_will_not_stick() {
+async fn r21_on_plain_http_from_elsewhere_it_is_said_once_why_the_cookie_will_not_stick(
+    store: impl TestStore,
+) {
     let (told, _guard) = Collector::install();
-    let (store, _) = memory();
     let app = app(store);
     let mut said = Vec::new();
     for origin in [
@@ -263,4 +260,11 @@ async fn a_store_that_is_away_is_told_in_one_line_however_many_run_into_it() {
         }
     }
     assert_eq!(told.take(), ["store_failed - -", "store_failed - -"]);
+}
+
+on_every_store! {
+    r53_an_event_has_handle_and_address,
+    inv05_r07_nothing_that_is_told_holds_an_id_or_a_digest,
+    r21_on_plain_http_from_elsewhere_it_is_said_once_why_the_cookie_will_not_stick,
+    r53_every_event_of_a_life_is_told_once_with_its_reason_and_user,
 }

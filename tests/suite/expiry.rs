@@ -1,4 +1,6 @@
-//! The two clocks.
+//! The two clocks, to the microsecond.
+//!
+//! On memory alone, since the clock of Redis cannot be moved: `ages` has the same on both, of sessions made old.
 
 use std::time::Duration;
 

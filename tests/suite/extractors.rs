@@ -1,4 +1,6 @@
 //! Extractors and what they answer with instead.
+//!
+//! On memory alone: what needs a clock that is moved. `ages` has some of it on both, of sessions made old.
 
 use axum::Router;
 use axum::routing::get;
@@ -7,10 +9,9 @@ use sessile::store::wrappers::{Call, Spy};
 use sessile::{Fresh, Session, SessionLayer, Sessions, UserSession};
 
 use crate::harness::{Client, MINUTE, app, memory, routes};
+use crate::stores::{TestStore, on_every_store};
 
-#[tokio::test]
-async fn extracting_loads_once_however_many_ask() {
-    let (store, _) = memory();
+async fn extracting_loads_once_however_many_ask(store: impl TestStore) {
     let spy = Spy::new(store);
     let app = routes()
         .route(
@@ -30,9 +31,7 @@ async fn extracting_loads_once_however_many_ask() {
     assert_eq!(spy.take(), [Call::Load]);
 }
 
-#[tokio::test]
-async fn nobody_signed_in_is_401_for_a_user_and_none_for_an_option() {
-    let (store, _) = memory();
+async fn nobody_signed_in_is_401_for_a_user_and_none_for_an_option(store: impl TestStore) {
     let app = app(store);
     let mut client = Client::new(&app);
     client.post("/put/a/1").await.ok();
@@ -90,9 +89,7 @@ async fn an_extractor_without_its_layer_names_the_layer_and_the_version() {
     }
 }
 
-#[tokio::test]
-async fn rejections_leak_nothing_of_the_inside() {
-    let (store, _) = memory();
+async fn rejections_leak_nothing_of_the_inside(store: impl TestStore) {
     let failing = sessile::store::wrappers::Failing::new(store);
     let app = app(failing.clone());
     let mut client = Client::signed_in(&app, "alice").await;
@@ -173,4 +170,10 @@ async fn a_sign_in_is_within_any_span_however_long() {
     assert_eq!(client.get("/ever").await.ok(), "fresh");
     clock.set(sessile::Clock::now(&clock) - std::time::Duration::from_secs(5));
     assert_eq!(client.get("/ever").await.ok(), "fresh");
+}
+
+on_every_store! {
+    extracting_loads_once_however_many_ask,
+    nobody_signed_in_is_401_for_a_user_and_none_for_an_option,
+    rejections_leak_nothing_of_the_inside,
 }

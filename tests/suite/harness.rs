@@ -292,12 +292,16 @@ impl Client {
 pub(crate) async fn reply(response: Response) -> Reply {
     let (parts, body) = response.into_parts();
     let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap();
-    Reply {
+    let reply = Reply {
         status: parts.status,
         headers: parts.headers,
         body: String::from_utf8(bytes.to_vec()).unwrap(),
         problem: parts.extensions.get().cloned(),
+    };
+    for (_, value) in reply.cookies() {
+        crate::on_redis::was_sent(&value);
     }
+    reply
 }
 
 impl Reply {

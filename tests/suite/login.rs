@@ -1,18 +1,19 @@
 //! Signing in and out, and ids that were superseded.
+//!
+//! On memory alone: what is so for hours, since the clock of Redis cannot be moved. `ages` has the same on both.
 
 use std::sync::{Arc, Mutex};
 
 use axum::routing::post;
 use http::StatusCode;
 use sessile::store::wrappers::{Call, Failing, Holding, Spy};
-use sessile::{ErrorKind, MemoryStore, Session, SessionLayer, SessionStore, UserSession};
+use sessile::{ErrorKind, Session, SessionLayer, UserSession};
 use tokio::sync::Barrier;
 
 use crate::harness::{CART, Client, HOUR, app, memory, routes, text, with};
+use crate::stores::{TestStore, on_every_store};
 
-#[tokio::test]
-async fn inv03_r22_after_a_login_the_id_from_before_opens_nothing() {
-    let (store, _) = memory();
+async fn inv03_r22_after_a_login_the_id_from_before_opens_nothing(store: impl TestStore) {
     let app = app(store);
     let mut client = Client::new(&app);
     client.post("/put/cart/apple").await.ok();
@@ -29,10 +30,9 @@ async fn inv03_r22_after_a_login_the_id_from_before_opens_nothing() {
     assert_eq!(thief.get("/who").await.body, "nobody");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn inv03_r22_also_under_many_parallel_requests_that_carry_it() {
+async fn inv03_r22_also_under_many_parallel_requests_that_carry_it(store: impl TestStore) {
     for _ in 0..50 {
-        let (store, _) = memory();
+        let store = store.another().await;
         let app = app(store);
         let mut client = Client::new(&app);
         client.post("/put/cart/apple").await.ok();
@@ -70,9 +70,7 @@ async fn inv03_r22_also_under_many_parallel_requests_that_carry_it() {
     }
 }
 
-#[tokio::test]
-async fn inv03_r22_also_when_the_response_was_lost() {
-    let (store, _) = memory();
+async fn inv03_r22_also_when_the_response_was_lost(store: impl TestStore) {
     let app = app(store);
     let mut client = Client::new(&app);
     client.post("/put/cart/apple").await.ok();
@@ -87,9 +85,7 @@ async fn inv03_r22_also_when_the_response_was_lost() {
     assert_eq!(lost.get("/me").await.ok(), "alice");
 }
 
-#[tokio::test]
-async fn inv03_r25_what_a_stranger_had_crosses_only_by_name() {
-    let (store, _) = memory();
+async fn inv03_r25_what_a_stranger_had_crosses_only_by_name(store: impl TestStore) {
     let app = app(store);
     let mut client = Client::new(&app);
     client.post("/put/cart/apple").await.ok();
@@ -100,9 +96,9 @@ async fn inv03_r25_what_a_stranger_had_crosses_only_by_name() {
     assert_eq!(client.get("/get/other").await.status, StatusCode::NOT_FOUND);
 }
 
-#[tokio::test]
-async fn inv03_r25_also_from_a_session_of_the_same_user_and_with_a_new_handle() {
-    let (store, _) = memory();
+async fn inv03_r25_also_from_a_session_of_the_same_user_and_with_a_new_handle(
+    store: impl TestStore,
+) {
     let app = app(store);
     let mut client = Client::new(&app);
     let first = client.post("/login/alice").await.ok();
@@ -124,9 +120,7 @@ async fn inv03_r25_also_from_a_session_of_the_same_user_and_with_a_new_handle() 
     );
 }
 
-#[tokio::test]
-async fn inv03_what_a_login_keeps_is_what_was_last_stored() {
-    let (store, _) = memory();
+async fn inv03_what_a_login_keeps_is_what_was_last_stored(store: impl TestStore) {
     let holding = Holding::new(store);
     let app = app(holding.clone());
     let mut client = Client::new(&app);
@@ -145,9 +139,7 @@ async fn inv03_what_a_login_keeps_is_what_was_last_stored() {
     assert_eq!(client.get("/get/cart").await.ok(), "pear");
 }
 
-#[tokio::test]
-async fn inv03_a_login_whose_old_session_cannot_be_ended_did_not_happen() {
-    let (store, _) = memory();
+async fn inv03_a_login_whose_old_session_cannot_be_ended_did_not_happen(store: impl TestStore) {
     let failing = Failing::new(store.clone());
     let app = app(failing.clone());
     let mut client = Client::new(&app);
@@ -171,9 +163,7 @@ async fn inv03_a_login_whose_old_session_cannot_be_ended_did_not_happen() {
     );
 }
 
-#[tokio::test]
-async fn inv10_r30_logout_is_stored_before_it_is_told() {
-    let (store, _) = memory();
+async fn inv10_r30_logout_is_stored_before_it_is_told(store: impl TestStore) {
     let failing = Failing::new(store);
     let app = app(failing.clone());
     let mut client = Client::signed_in(&app, "alice").await;
@@ -197,9 +187,7 @@ async fn inv10_r30_logout_is_stored_before_it_is_told() {
     );
 }
 
-#[tokio::test]
-async fn r31_signing_out_twice_is_fine() {
-    let (store, _) = memory();
+async fn r31_signing_out_twice_is_fine(store: impl TestStore) {
     let app = app(store);
     let client = Client::signed_in(&app, "alice").await;
     assert_eq!(client.clone().post("/logout").await.ok(), "committed");
@@ -209,9 +197,7 @@ async fn r31_signing_out_twice_is_fine() {
     assert_eq!(Client::new(&app).post("/logout").await.ok(), "none");
 }
 
-#[tokio::test]
-async fn a_session_written_to_after_logging_out_in_one_request_is_a_new_one() {
-    let (store, _) = memory();
+async fn a_session_written_to_after_logging_out_in_one_request_is_a_new_one(store: impl TestStore) {
     let app = routes()
         .route(
             "/bye",
@@ -252,9 +238,7 @@ async fn the_holder_of_a_dead_cookie_is_told_why_again_and_again_for_hours() {
     }
 }
 
-#[tokio::test]
-async fn a_user_id_that_is_empty_or_too_long_is_refused_and_nothing_is_lost() {
-    let (store, _) = memory();
+async fn a_user_id_that_is_empty_or_too_long_is_refused_and_nothing_is_lost(store: impl TestStore) {
     let app = app(store.clone());
     let mut client = Client::new(&app);
     client.post("/put/cart/apple").await.ok();
@@ -270,9 +254,7 @@ async fn a_user_id_that_is_empty_or_too_long_is_refused_and_nothing_is_lost() {
         .ok();
 }
 
-#[tokio::test]
-async fn a_login_costs_one_call_or_two_or_three() {
-    let (store, _) = memory();
+async fn a_login_costs_one_call_or_two_or_three(store: impl TestStore) {
     let spy = Spy::new(store);
     let app = with(SessionLayer::builder(spy.clone()));
     let mut client = Client::new(&app);
@@ -296,12 +278,13 @@ async fn a_login_costs_one_call_or_two_or_three() {
     assert_eq!(spy.take(), [Call::Create]);
 }
 
-#[tokio::test]
-async fn inv03_a_login_that_fails_when_its_cookie_is_out_already_is_ended_again() {
-    let (store, _) = memory();
+async fn inv03_a_login_that_fails_when_its_cookie_is_out_already_is_ended_again(
+    store: impl TestStore,
+) {
     let failing = Failing::new(store.clone());
     let holding = Holding::new(failing.clone());
-    let held = holding.hold(Call::End);
+    let held = Arc::new(holding.hold(Call::End));
+    let arrived = Arc::downgrade(&held);
     let (tell, told) = tokio::sync::oneshot::channel();
     let tell = Arc::new(Mutex::new(Some(tell)));
     let app = routes()
@@ -313,9 +296,9 @@ async fn inv03_a_login_that_fails_when_its_cookie_is_out_already_is_ended_again(
                     let login = session.login("alice").await;
                     tell.send(login.map(|_| ()).map_err(|error| error.kind()))
                 });
-                for _ in 0..50 {
-                    tokio::task::yield_now().await;
-                }
+                // The login waits for the end of the session from before: its cookie goes out with this response.
+                let held = arrived.upgrade().unwrap();
+                held.arrived().await;
             }),
         )
         .layer(SessionLayer::new(holding));
@@ -323,16 +306,15 @@ async fn inv03_a_login_that_fails_when_its_cookie_is_out_already_is_ended_again(
     client.post("/put/a/1").await.ok();
     client.post("/spawn").await.ok();
     failing.fail_next(Call::End);
-    held.release();
+    drop(held);
     let failed = told.await.unwrap().unwrap_err();
     assert_eq!(failed, ErrorKind::StoreUnavailable);
     assert_eq!(store.list("alice".into()).await.unwrap().len(), 0);
     assert_eq!(client.get("/who").await.ok(), "nobody");
 }
 
-#[tokio::test]
-async fn inv03_a_login_that_cannot_hold_what_was_last_stored_did_not_happen() {
-    let store = MemoryStore::builder().record_limit(2000).build();
+async fn inv03_a_login_that_cannot_hold_what_was_last_stored_did_not_happen(store: impl TestStore) {
+    let store = store.with_record_limit(2000).await;
     let holding = Holding::new(store.clone());
     let app = app(holding.clone());
     let mut client = Client::new(&app);
@@ -356,9 +338,7 @@ async fn inv03_a_login_that_cannot_hold_what_was_last_stored_did_not_happen() {
     assert_eq!(store.list("alice".into()).await.unwrap().len(), 0);
 }
 
-#[tokio::test]
-async fn what_a_login_is_given_twice_it_has_once_and_as_given_last() {
-    let (store, _) = memory();
+async fn what_a_login_is_given_twice_it_has_once_and_as_given_last(store: impl TestStore) {
     let app = routes()
         .route(
             "/twice",
@@ -379,9 +359,7 @@ async fn what_a_login_is_given_twice_it_has_once_and_as_given_last() {
     assert_eq!(names, ["a", "cart"]);
 }
 
-#[tokio::test]
-async fn a_user_who_signed_out_in_this_request_is_not_reauthenticated() {
-    let (store, _) = memory();
+async fn a_user_who_signed_out_in_this_request_is_not_reauthenticated(store: impl TestStore) {
     let app = routes()
         .route(
             "/both",
@@ -398,9 +376,9 @@ async fn a_user_who_signed_out_in_this_request_is_not_reauthenticated() {
     );
 }
 
-#[tokio::test]
-async fn inv08_a_login_that_the_store_cut_short_leaves_the_session_from_before_its_cookie() {
-    let (store, _) = memory();
+async fn inv08_a_login_that_the_store_cut_short_leaves_the_session_from_before_its_cookie(
+    store: impl TestStore,
+) {
     let failing = Failing::new(store.clone());
     let app = routes()
         .route(
@@ -425,13 +403,32 @@ async fn inv08_a_login_that_the_store_cut_short_leaves_the_session_from_before_i
     assert_eq!(store.list("alice".into()).await.unwrap().len(), 0);
 }
 
-#[tokio::test]
-async fn signing_out_with_an_id_that_the_store_does_not_know_removes_it() {
-    let (store, _) = memory();
-    let client = Client::signed_in(&app(store), "alice").await;
-    let (other, _) = memory();
+async fn signing_out_with_an_id_that_the_store_does_not_know_removes_it(store: impl TestStore) {
+    let client = Client::signed_in(&app(store.clone()), "alice").await;
+    let other = store.another().await;
     let mut lost = Client::holding(&app(other), client.id().unwrap());
     let reply = lost.post("/logout").await;
     assert_eq!((&*reply.body, reply.set_cookies().len()), ("none", 1));
     assert_eq!(lost.id(), None);
+}
+
+on_every_store! {
+    inv03_r22_after_a_login_the_id_from_before_opens_nothing,
+    inv03_r22_also_under_many_parallel_requests_that_carry_it(threads),
+    inv03_r22_also_when_the_response_was_lost,
+    inv03_r25_what_a_stranger_had_crosses_only_by_name,
+    inv03_r25_also_from_a_session_of_the_same_user_and_with_a_new_handle,
+    inv03_what_a_login_keeps_is_what_was_last_stored,
+    inv03_a_login_whose_old_session_cannot_be_ended_did_not_happen,
+    inv10_r30_logout_is_stored_before_it_is_told,
+    r31_signing_out_twice_is_fine,
+    a_session_written_to_after_logging_out_in_one_request_is_a_new_one,
+    a_user_id_that_is_empty_or_too_long_is_refused_and_nothing_is_lost,
+    a_login_costs_one_call_or_two_or_three,
+    inv03_a_login_that_fails_when_its_cookie_is_out_already_is_ended_again,
+    inv03_a_login_that_cannot_hold_what_was_last_stored_did_not_happen,
+    what_a_login_is_given_twice_it_has_once_and_as_given_last,
+    a_user_who_signed_out_in_this_request_is_not_reauthenticated,
+    inv08_a_login_that_the_store_cut_short_leaves_the_session_from_before_its_cookie,
+    signing_out_with_an_id_that_the_store_does_not_know_removes_it,
 }

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by unwrapping")]
 
+mod ages;
 mod allocations;
 mod browser;
 mod cancellation;
@@ -14,9 +15,11 @@ mod expiry;
 mod extractors;
 mod harness;
 mod ids;
+mod keys;
 mod login;
 mod memory;
 mod network;
+mod on_redis;
 mod redis;
 mod responses;
 mod servers;
@@ -32,6 +35,7 @@ mod showcase_two_ends;
 mod showcase_two_users;
 mod showcase_users;
 mod staging;
+mod stores;
 mod superseded;
 mod support;
 mod updates;

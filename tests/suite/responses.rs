@@ -3,16 +3,17 @@
 use axum::routing::{get, post};
 use http::StatusCode;
 use sessile::store::wrappers::{Call, Failing, Holding};
-use sessile::{ErrorKind, MemoryStore, Problem, Session, SessionLayer, SessionStore};
+use sessile::{ErrorKind, Problem, Session, SessionLayer};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 use tower::{Layer, Service, ServiceExt};
 
-use crate::harness::{CART, Client, HITS, app, memory, reply, routes};
+use crate::ages::planted;
+use crate::harness::{CART, Client, HITS, MINUTE, app, reply, routes};
+use crate::stores::{TestStore, on_every_store};
 
-#[tokio::test]
-async fn inv10_inv08_a_store_that_fails_is_503_with_retry_after_and_no_cookie() {
-    let (store, _) = memory();
+async fn inv10_inv08_a_store_that_fails_is_503_with_retry_after_and_no_cookie(
+    store: impl TestStore,
+) {
     let failing = Failing::new(store);
     let app = app(failing.clone());
     let mut client = Client::signed_in(&app, "alice").await;
@@ -57,19 +58,14 @@ async fn inv10_inv08_a_store_that_fails_is_503_with_retry_after_and_no_cookie() 
     assert_eq!(client.get("/ping").await.status, StatusCode::OK);
 }
 
-#[tokio::test]
-async fn an_end_in_the_meantime_is_401_only_where_something_was_staged() {
-    let (store, clock) = memory();
+async fn an_end_in_the_meantime_is_401_only_where_something_was_staged(store: impl TestStore) {
     let holding = Holding::new(store.clone());
     let app = app(holding.clone());
-    let client = Client::signed_in(&app, "alice").await;
-    clock.advance(Duration::from_secs(120));
     for (path, status) in [
         ("/me", StatusCode::OK),
         ("/fail/200/k", StatusCode::UNAUTHORIZED),
     ] {
-        let mut client = Client::signed_in(&app, "alice").await;
-        clock.advance(Duration::from_secs(120));
+        let mut client = planted(&app, &store, "alice", |new| new.seen.at -= 2 * MINUTE).await;
         let held = holding.hold(Call::Apply);
         let request = client.request(if path == "/me" { "GET" } else { "POST" }, path);
         let mut slow = client.clone();
@@ -84,12 +80,10 @@ async fn an_end_in_the_meantime_is_401_only_where_something_was_staged() {
             "{path}"
         );
     }
-    drop(client);
 }
 
-#[tokio::test]
-async fn r66_a_record_over_the_limit_is_413_and_nothing_is_half_stored() {
-    let store = MemoryStore::builder().record_limit(2000).build();
+async fn r66_a_record_over_the_limit_is_413_and_nothing_is_half_stored(store: impl TestStore) {
+    let store = store.with_record_limit(2000).await;
     let app = app(store);
     let mut client = Client::signed_in(&app, "alice").await;
     client.post("/put/a/small").await.ok();
@@ -115,9 +109,9 @@ async fn r66_a_record_over_the_limit_is_413_and_nothing_is_half_stored() {
     );
 }
 
-#[tokio::test]
-async fn after_the_response_a_session_reads_updates_and_logs_out_but_stages_nothing() {
-    let (store, _) = memory();
+async fn after_the_response_a_session_reads_updates_and_logs_out_but_stages_nothing(
+    store: impl TestStore,
+) {
     let kept: Arc<Mutex<Option<Session>>> = Arc::default();
     let keep = Arc::clone(&kept);
     let app = routes()
@@ -165,9 +159,9 @@ async fn after_the_response_a_session_reads_updates_and_logs_out_but_stages_noth
     sent(session.update(CART, |_| "x".into()).await.map(|_| ()));
 }
 
-#[tokio::test]
-async fn a_login_that_is_still_under_way_when_the_response_leaves_ends_again() {
-    let (store, _) = memory();
+async fn a_login_that_is_still_under_way_when_the_response_leaves_ends_again(
+    store: impl TestStore,
+) {
     let holding = Holding::new(store.clone());
     let held = Arc::new(holding.hold(Call::Create));
     let arrived = Arc::clone(&held);
@@ -199,11 +193,11 @@ async fn a_login_that_is_still_under_way_when_the_response_leaves_ends_again() {
 }
 
 /// A service without axum, with a body that is only `Default`.
-#[tokio::test]
-async fn the_layer_goes_around_any_tower_service_and_a_replaced_body_is_the_default() {
+async fn the_layer_goes_around_any_tower_service_and_a_replaced_body_is_the_default(
+    store: impl TestStore,
+) {
     #[derive(Default, Debug, PartialEq)]
     struct Bare(&'static str);
-    let (store, _) = memory();
     let failing = Failing::new(store);
     let service = tower::service_fn(|request: http::Request<()>| async move {
         let session = Session::from_extensions(request.extensions())
@@ -244,9 +238,7 @@ async fn the_layer_goes_around_any_tower_service_and_a_replaced_body_is_the_defa
     assert!(!response.headers().contains_key(http::header::SET_COOKIE));
 }
 
-#[tokio::test]
-async fn an_error_of_the_service_passes_through_and_ends_what_it_signed_in() {
-    let (store, _) = memory();
+async fn an_error_of_the_service_passes_through_and_ends_what_it_signed_in(store: impl TestStore) {
     let service = tower::service_fn(|request: http::Request<()>| async move {
         let session = Session::from_extensions(request.extensions())
             .await
@@ -262,8 +254,7 @@ async fn an_error_of_the_service_passes_through_and_ends_what_it_signed_in() {
     crate::harness::settled(async || store.list("alice".into()).await.unwrap().is_empty()).await;
 }
 
-#[tokio::test]
-async fn one_map_response_outside_gives_every_problem_its_look() {
+async fn one_map_response_outside_gives_every_problem_its_look(store: impl TestStore) {
     async fn look(response: axum::response::Response) -> axum::response::Response {
         use axum::response::IntoResponse;
         match response.extensions().get::<Problem>() {
@@ -273,7 +264,7 @@ async fn one_map_response_outside_gives_every_problem_its_look() {
             None => response,
         }
     }
-    let store = MemoryStore::builder().record_limit(500).build();
+    let store = store.with_record_limit(1024).await;
     let app = app(store).layer(axum::middleware::map_response(look));
     let mut client = Client::new(&app);
     assert_eq!(
@@ -283,7 +274,7 @@ async fn one_map_response_outside_gives_every_problem_its_look() {
     );
     assert_eq!(
         client
-            .post(&format!("/put/a/{}", "x".repeat(900)))
+            .post(&format!("/put/a/{}", "x".repeat(1500)))
             .await
             .body,
         "seen too_large",
@@ -293,10 +284,8 @@ async fn one_map_response_outside_gives_every_problem_its_look() {
     assert_eq!(reply(response).await.body, "seen not_signed_in");
 }
 
-#[tokio::test]
-async fn a_service_without_axum_asks_for_its_user() {
+async fn a_service_without_axum_asks_for_its_user(store: impl TestStore) {
     use sessile::UserSession;
-    let (store, _) = memory();
     let layer = SessionLayer::new(store);
     let cookie = layer.sessions().create_for("alice").await.unwrap();
     let service = layer.layer(tower::service_fn(|request: http::Request<()>| async move {
@@ -316,4 +305,16 @@ async fn a_service_without_axum_asks_for_its_user() {
         http::Request::builder().header("cookie", format!("{}={}", cookie.name(), cookie.value()));
     let response = service.oneshot(alice.body(()).unwrap()).await.unwrap();
     assert_eq!(response.body(), "alice");
+}
+
+on_every_store! {
+    inv10_inv08_a_store_that_fails_is_503_with_retry_after_and_no_cookie,
+    r66_a_record_over_the_limit_is_413_and_nothing_is_half_stored,
+    after_the_response_a_session_reads_updates_and_logs_out_but_stages_nothing,
+    a_login_that_is_still_under_way_when_the_response_leaves_ends_again,
+    the_layer_goes_around_any_tower_service_and_a_replaced_body_is_the_default,
+    an_error_of_the_service_passes_through_and_ends_what_it_signed_in,
+    one_map_response_outside_gives_every_problem_its_look,
+    a_service_without_axum_asks_for_its_user,
+    an_end_in_the_meantime_is_401_only_where_something_was_staged,
 }

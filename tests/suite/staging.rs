@@ -3,16 +3,16 @@
 use axum::routing::post;
 use http::StatusCode;
 use sessile::store::wrappers::{Call, Failing, Holding, Slow, Spy};
-use sessile::{ErrorKind, MemoryStore, Session, SessionLayer, SessionStore};
+use sessile::{ErrorKind, Session, SessionLayer};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tower::ServiceExt;
 
-use crate::harness::{CART, Client, HITS, app, memory, routes, text};
+use crate::harness::{CART, Client, HITS, app, routes, text};
+use crate::stores::{TestStore, on_every_store};
+use crate::support::wait::wait_until;
 
-#[tokio::test]
-async fn inv10_staged_data_is_stored_before_the_response_leaves() {
-    let (store, _) = memory();
+async fn inv10_staged_data_is_stored_before_the_response_leaves(store: impl TestStore) {
     let holding = Holding::new(store.clone());
     let app = app(holding.clone());
     let mut client = Client::signed_in(&app, "alice").await;
@@ -26,10 +26,10 @@ async fn inv10_staged_data_is_stored_before_the_response_leaves() {
     put.await.unwrap().ok();
 }
 
-#[tokio::test(start_paused = true)]
-async fn inv10_r61_a_redirect_and_read_sees_the_write_also_from_a_slow_store() {
-    let (store, _) = memory();
-    let app = app(Slow::new(store, Duration::from_millis(200)));
+async fn inv10_r61_a_redirect_and_read_sees_the_write_also_from_a_slow_store(
+    store: impl TestStore,
+) {
+    let app = app(Slow::new(store, Duration::from_millis(50)));
     let mut client = Client::new(&app);
     for n in 0..5 {
         client.post(&format!("/put/a/{n}")).await.ok();
@@ -37,9 +37,9 @@ async fn inv10_r61_a_redirect_and_read_sees_the_write_also_from_a_slow_store() {
     }
 }
 
-#[tokio::test]
-async fn inv10_staged_data_is_dropped_when_the_handler_failed_and_kept_when_it_refused() {
-    let (store, _) = memory();
+async fn inv10_staged_data_is_dropped_when_the_handler_failed_and_kept_when_it_refused(
+    store: impl TestStore,
+) {
     let spy = Spy::new(store);
     let app = app(spy.clone());
     let mut client = Client::signed_in(&app, "alice").await;
@@ -77,9 +77,9 @@ async fn inv10_staged_data_is_dropped_when_the_handler_failed_and_kept_when_it_r
     );
 }
 
-#[tokio::test]
-async fn inv10_what_was_awaited_has_happened_and_its_cookie_goes_out_with_a_500() {
-    let (store, _) = memory();
+async fn inv10_what_was_awaited_has_happened_and_its_cookie_goes_out_with_a_500(
+    store: impl TestStore,
+) {
     let app = routes()
         .route(
             "/login-and-fail",
@@ -98,9 +98,7 @@ async fn inv10_what_was_awaited_has_happened_and_its_cookie_goes_out_with_a_500(
     assert_eq!(client.get("/get/after").await.status, StatusCode::NOT_FOUND);
 }
 
-#[tokio::test]
-async fn inv10_a_store_that_fails_after_a_login_sends_the_logins_cookie() {
-    let (store, _) = memory();
+async fn inv10_a_store_that_fails_after_a_login_sends_the_logins_cookie(store: impl TestStore) {
     let failing = Failing::new(store);
     let app = routes()
         .route(
@@ -122,9 +120,8 @@ async fn inv10_a_store_that_fails_after_a_login_sends_the_logins_cookie() {
     assert_eq!(client.get("/me").await.ok(), "alice");
 }
 
-#[tokio::test]
-async fn a_commit_that_was_told_to_the_handler_is_not_told_twice() {
-    let store = MemoryStore::builder().record_limit(2000).build();
+async fn a_commit_that_was_told_to_the_handler_is_not_told_twice(store: impl TestStore) {
+    let store = store.with_record_limit(2000).await;
     let app = routes()
         .route(
             "/try",
@@ -143,9 +140,7 @@ async fn a_commit_that_was_told_to_the_handler_is_not_told_twice() {
     assert_eq!(client.get("/get/cart").await.ok(), "small");
 }
 
-#[tokio::test]
-async fn clear_and_remove_and_insert_are_seen_at_once_and_stored_together() {
-    let (store, _) = memory();
+async fn clear_and_remove_and_insert_are_seen_at_once_and_stored_together(store: impl TestStore) {
     let spy = Spy::new(store);
     let app = routes()
         .route(
@@ -192,9 +187,7 @@ async fn clear_and_remove_and_insert_are_seen_at_once_and_stored_together() {
     }
 }
 
-#[tokio::test]
-async fn update_and_increment_start_from_what_is_staged() {
-    let (store, _) = memory();
+async fn update_and_increment_start_from_what_is_staged(store: impl TestStore) {
     let app = routes()
         .route(
             "/staged",
@@ -222,9 +215,7 @@ async fn update_and_increment_start_from_what_is_staged() {
     }
 }
 
-#[tokio::test]
-async fn a_value_that_does_not_decode_is_an_error_and_never_none() {
-    let (store, _) = memory();
+async fn a_value_that_does_not_decode_is_an_error_and_never_none(store: impl TestStore) {
     let app = app(store);
     let mut client = Client::new(&app);
     client.post("/put/n/text").await.ok();
@@ -239,9 +230,9 @@ async fn a_value_that_does_not_decode_is_an_error_and_never_none() {
     assert_eq!(client.get("/get/n").await.ok(), "text");
 }
 
-#[tokio::test]
-async fn inv10_what_a_failed_or_cancelled_handler_staged_is_not_found_by_a_later_update() {
-    let (store, _) = memory();
+async fn inv10_what_a_failed_or_cancelled_handler_staged_is_not_found_by_a_later_update(
+    store: impl TestStore,
+) {
     let kept: Arc<Mutex<Option<Session>>> = Arc::default();
     let keep = Arc::clone(&kept);
     let app = routes()
@@ -265,9 +256,16 @@ async fn inv10_what_a_failed_or_cancelled_handler_staged_is_not_found_by_a_later
     let mut client = Client::signed_in(&app, "alice").await;
     for (cancelled, hits) in [(false, 1), (true, 2)] {
         let request = client.request("POST", &format!("/stage/{cancelled}"));
-        let answered =
-            tokio::time::timeout(Duration::from_millis(20), app.clone().oneshot(request));
-        assert_eq!(answered.await.is_err(), cancelled);
+        let response = app.clone().oneshot(request);
+        if cancelled {
+            let staged = async || kept.lock().unwrap().is_some();
+            tokio::select! {
+                _ = response => panic!("it never answers"),
+                () = wait_until("the handler has staged", staged) => {}
+            }
+        } else {
+            assert_eq!(response.await.unwrap().status().as_u16(), 500);
+        }
         let session = kept.lock().unwrap().take().unwrap();
         assert_eq!(session.get(CART).unwrap(), None);
         assert_eq!(session.increment(HITS, 1).await.unwrap(), hits);
@@ -275,9 +273,7 @@ async fn inv10_what_a_failed_or_cancelled_handler_staged_is_not_found_by_a_later
     }
 }
 
-#[tokio::test]
-async fn a_first_write_whose_commit_failed_is_tried_again_with_the_response() {
-    let (store, _) = memory();
+async fn a_first_write_whose_commit_failed_is_tried_again_with_the_response(store: impl TestStore) {
     let failing = Failing::new(store.clone());
     let app = routes()
         .route(
@@ -299,9 +295,9 @@ async fn a_first_write_whose_commit_failed_is_tried_again_with_the_response() {
     assert_eq!(reply.problem(), ("store_unavailable", None));
 }
 
-#[tokio::test]
-async fn inv03_what_was_staged_for_a_session_that_ended_meanwhile_goes_into_no_other() {
-    let (store, _) = memory();
+async fn inv03_what_was_staged_for_a_session_that_ended_meanwhile_goes_into_no_other(
+    store: impl TestStore,
+) {
     let app = routes()
         .route(
             "/late",
@@ -320,4 +316,19 @@ async fn inv03_what_was_staged_for_a_session_that_ended_meanwhile_goes_into_no_o
     assert_eq!(reply.problem(), ("session_ended", Some("revoked")));
     assert_eq!(reply.set_cookies().len(), 0);
     assert_eq!(store.count(sessile::Kind::User).await.unwrap(), 0);
+}
+
+on_every_store! {
+    inv10_staged_data_is_stored_before_the_response_leaves,
+    inv10_r61_a_redirect_and_read_sees_the_write_also_from_a_slow_store(paused),
+    inv10_staged_data_is_dropped_when_the_handler_failed_and_kept_when_it_refused,
+    inv10_what_was_awaited_has_happened_and_its_cookie_goes_out_with_a_500,
+    inv10_a_store_that_fails_after_a_login_sends_the_logins_cookie,
+    a_commit_that_was_told_to_the_handler_is_not_told_twice,
+    clear_and_remove_and_insert_are_seen_at_once_and_stored_together,
+    update_and_increment_start_from_what_is_staged,
+    a_value_that_does_not_decode_is_an_error_and_never_none,
+    inv10_what_a_failed_or_cancelled_handler_staged_is_not_found_by_a_later_update,
+    a_first_write_whose_commit_failed_is_tried_again_with_the_response,
+    inv03_what_was_staged_for_a_session_that_ended_meanwhile_goes_into_no_other,
 }

@@ -8,7 +8,9 @@ use sessile::store::wrappers::{Call, Failing, Holding, Spy};
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
-use crate::harness::{Client, app, memory};
+use crate::ages::planted;
+use crate::harness::{Client, MINUTE, app};
+use crate::stores::{TestStore, on_every_store};
 
 async fn in_parallel(
     client: &Client,
@@ -27,10 +29,9 @@ async fn in_parallel(
     tasks.join_all().await
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn inv07_r58_parallel_writes_of_different_keys_all_survive() {
+async fn inv07_r58_parallel_writes_of_different_keys_all_survive(store: impl TestStore) {
     for _ in 0..20 {
-        let (store, _) = memory();
+        let store = store.another().await;
         let app = app(store);
         let mut client = Client::signed_in(&app, "alice").await;
         let replies = in_parallel(&client, (0..40).map(|n| format!("/put/k{n}/{n}"))).await;
@@ -41,10 +42,11 @@ async fn inv07_r58_parallel_writes_of_different_keys_all_survive() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn inv07_r59_a_hundred_parallel_updates_give_a_hundred_and_each_its_own_number() {
+async fn inv07_r59_a_hundred_parallel_updates_give_a_hundred_and_each_its_own_number(
+    store: impl TestStore,
+) {
     for path in ["/count/n", "/add/n/1"] {
-        let (store, _) = memory();
+        let store = store.another().await;
         let app = app(store);
         let mut client = Client::signed_in(&app, "alice").await;
         let replies = in_parallel(&client, (0..100).map(|_| path.to_owned())).await;
@@ -57,9 +59,9 @@ async fn inv07_r59_a_hundred_parallel_updates_give_a_hundred_and_each_its_own_nu
     }
 }
 
-#[tokio::test]
-async fn inv07_an_update_that_met_another_runs_its_closure_again_on_what_that_left() {
-    let (store, _) = memory();
+async fn inv07_an_update_that_met_another_runs_its_closure_again_on_what_that_left(
+    store: impl TestStore,
+) {
     let holding = Holding::new(store);
     let spy = Spy::new(holding.clone());
     let app = app(spy.clone());
@@ -82,10 +84,11 @@ async fn inv07_an_update_that_met_another_runs_its_closure_again_on_what_that_le
     );
 }
 
-#[tokio::test]
-async fn inv07_an_update_whose_reply_was_lost_is_an_error_and_is_not_applied_twice() {
+async fn inv07_an_update_whose_reply_was_lost_is_an_error_and_is_not_applied_twice(
+    store: impl TestStore,
+) {
     for path in ["/count/n", "/add/n/1"] {
-        let (store, _) = memory();
+        let store = store.another().await;
         let failing = Failing::new(store);
         let app = app(failing.clone());
         let mut client = Client::signed_in(&app, "alice").await;
@@ -103,14 +106,14 @@ async fn inv07_an_update_whose_reply_was_lost_is_an_error_and_is_not_applied_twi
     }
 }
 
-#[tokio::test]
-async fn inv07_r60_a_reader_never_writes_data() {
-    let (store, clock) = memory();
-    let holding = Holding::new(store);
+async fn inv07_r60_a_reader_never_writes_data(store: impl TestStore) {
+    let holding = Holding::new(store.clone());
     let app = app(holding.clone());
-    let mut client = Client::signed_in(&app, "alice").await;
-    client.post("/put/a/1").await.ok();
-    clock.advance(std::time::Duration::from_secs(120));
+    let mut client = planted(&app, &store, "alice", |new| {
+        new.seen.at -= 2 * MINUTE;
+        new.values = vec![("a".into(), b"\"1\"".to_vec())];
+    })
+    .await;
     // The reader's touch is late; what was written meanwhile stays.
     let held = holding.hold(Call::Apply);
     let mut reader = client.clone();
@@ -122,13 +125,11 @@ async fn inv07_r60_a_reader_never_writes_data() {
     assert_eq!(client.get("/get/a").await.ok(), "2");
 }
 
-#[tokio::test]
-async fn r62_closing_a_stream_writes_nothing() {
+async fn r62_closing_a_stream_writes_nothing(store: impl TestStore) {
     use axum::body::Body;
     use axum::routing::get;
     use futures_util::StreamExt;
     use sessile::{Session, SessionLayer};
-    let (store, _) = memory();
     let spy = Spy::new(store);
     let app = crate::harness::routes()
         .route(
@@ -158,4 +159,13 @@ async fn r62_closing_a_stream_writes_nothing() {
     tokio::task::yield_now().await;
     assert_eq!(spy.take(), []);
     assert_eq!(client.get("/get/hits").await.ok(), "3");
+}
+
+on_every_store! {
+    inv07_r58_parallel_writes_of_different_keys_all_survive(threads),
+    inv07_r59_a_hundred_parallel_updates_give_a_hundred_and_each_its_own_number(threads),
+    inv07_an_update_that_met_another_runs_its_closure_again_on_what_that_left,
+    inv07_an_update_whose_reply_was_lost_is_an_error_and_is_not_applied_twice,
+    r62_closing_a_stream_writes_nothing,
+    inv07_r60_a_reader_never_writes_data,
 }

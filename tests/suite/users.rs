@@ -1,4 +1,6 @@
 //! A user's sessions: lists, limits, and ends.
+//!
+//! On memory alone: what needs a clock that is moved. `ages` has the same on both, of sessions made old.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,12 +12,14 @@ use sessile::{AtLimit, Handle, SessionLayer, SessionStore};
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
-use crate::harness::{COOKIE, Client, IDLE, MINUTE, app, limited, memory, with};
+use crate::harness::{COOKIE, Client, HOUR, IDLE, MINUTE, app, limited, memory, with};
+use crate::stores::{TestStore, on_every_store};
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn inv12_r41_fifty_parallel_logins_at_a_limit_of_five_leave_exactly_five() {
+async fn inv12_r41_fifty_parallel_logins_at_a_limit_of_five_leave_exactly_five(
+    store: impl TestStore,
+) {
     for _ in 0..20 {
-        let (store, _) = memory();
+        let store = store.another().await;
         let app = limited(store.clone(), 5, AtLimit::EndOldest);
         let clients = fifty_logins(&app).await;
         let mut working = 0;
@@ -35,10 +39,9 @@ async fn inv12_r41_fifty_parallel_logins_at_a_limit_of_five_leave_exactly_five()
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn inv12_r42_at_a_limit_that_refuses_exactly_five_of_fifty_succeed() {
+async fn inv12_r42_at_a_limit_that_refuses_exactly_five_of_fifty_succeed(store: impl TestStore) {
     for _ in 0..20 {
-        let (store, _) = memory();
+        let store = store.another().await;
         let app = limited(store.clone(), 5, AtLimit::Refuse);
         let clients = fifty_logins(&app).await;
         let succeeded = clients
@@ -71,9 +74,7 @@ async fn fifty_logins(app: &axum::Router) -> Vec<(Client, StatusCode)> {
     logins.join_all().await
 }
 
-#[tokio::test]
-async fn inv12_r42_a_refused_login_ends_nothing_and_a_dead_clients_place_frees_itself() {
-    let (store, clock) = memory();
+async fn inv12_r42_a_refused_login_ends_nothing(store: impl TestStore) {
     let app = limited(store, 2, AtLimit::Refuse);
     let first = Client::signed_in(&app, "alice").await;
     let mut second = Client::signed_in(&app, "alice").await;
@@ -96,7 +97,14 @@ async fn inv12_r42_a_refused_login_ends_nothing_and_a_dead_clients_place_frees_i
         "alice",
         "the same browser replaces its own"
     );
+}
 
+#[tokio::test]
+async fn inv12_r42_a_dead_clients_place_frees_itself() {
+    let (store, clock) = memory();
+    let app = limited(store, 2, AtLimit::Refuse);
+    let first = Client::signed_in(&app, "alice").await;
+    let mut second = Client::signed_in(&app, "alice").await;
     clock.advance(20 * MINUTE);
     second.get("/me").await.ok();
     clock.advance(20 * MINUTE);
@@ -107,9 +115,7 @@ async fn inv12_r42_a_refused_login_ends_nothing_and_a_dead_clients_place_frees_i
     Client::signed_in(&app, "alice").await;
 }
 
-#[tokio::test]
-async fn a_limit_may_depend_on_the_user() {
-    let (store, _) = memory();
+async fn a_limit_may_depend_on_the_user(store: impl TestStore) {
     let rule = |user: &sessile::UserId| (user.as_str() != "root").then_some(1);
     let app = with(
         SessionLayer::builder(store.clone()).max_sessions_per_user_by(rule, AtLimit::EndOldest),
@@ -123,14 +129,12 @@ async fn a_limit_may_depend_on_the_user() {
     assert_eq!(store.list("root".into()).await.unwrap().len(), 3);
 }
 
-#[tokio::test]
-async fn inv12_at_the_limit_it_is_the_oldest_that_ends() {
-    let (store, clock) = memory();
-    let app = limited(store, 2, AtLimit::EndOldest);
+async fn inv12_at_the_limit_it_is_the_oldest_that_ends(store: impl TestStore) {
+    let app = limited(store.clone(), 2, AtLimit::EndOldest);
     let mut clients = Vec::new();
     for _ in 0..3 {
         clients.push(Client::signed_in(&app, "alice").await);
-        clock.advance(MINUTE);
+        store.later().await;
     }
     assert_eq!(
         clients[0].get("/me").await.problem(),
@@ -173,9 +177,7 @@ async fn inv12_r43_r44_the_list_is_exactly_what_authenticates() {
     assert_eq!(listed, authenticate, "newest first");
 }
 
-#[tokio::test]
-async fn r49_the_list_shows_device_and_address_and_marks_this_one() {
-    let (store, _) = memory();
+async fn r49_the_list_shows_device_and_address_and_marks_this_one(store: impl TestStore) {
     let app = app(store);
     for (agent, address) in [("phone/1", "192.0.2.1"), ("laptop/2", "2001:db8::7")] {
         let mut client = Client::new(&app);
@@ -195,9 +197,7 @@ async fn r49_the_list_shows_device_and_address_and_marks_this_one() {
     assert!(own.parse::<Handle>().is_ok());
 }
 
-#[tokio::test]
-async fn r50_nobody_ends_anothers_session_by_its_handle() {
-    let (store, _) = memory();
+async fn r50_nobody_ends_anothers_session_by_its_handle(store: impl TestStore) {
     let app = app(store);
     let mut alice = Client::signed_in(&app, "alice").await;
     let mut mallory = Client::signed_in(&app, "mallory").await;
@@ -213,9 +213,9 @@ async fn r50_nobody_ends_anothers_session_by_its_handle() {
     assert_eq!(second.post(&format!("/end/{handle}")).await.ok(), "0");
 }
 
-#[tokio::test]
-async fn inv12_r47_ending_the_others_keeps_the_caller_also_in_the_middle_of_a_rotation() {
-    let (store, _) = memory();
+async fn inv12_r47_ending_the_others_keeps_the_caller_also_in_the_middle_of_a_rotation(
+    store: impl TestStore,
+) {
     let holding = Holding::new(store.clone());
     let app = app(holding.clone());
     let mut caller = Client::signed_in(&app, "alice").await;
@@ -240,9 +240,9 @@ async fn inv12_r47_ending_the_others_keeps_the_caller_also_in_the_middle_of_a_ro
     }
 }
 
-#[tokio::test]
-async fn inv12_r46_a_login_whose_request_began_before_end_all_does_not_survive_it() {
-    let (store, _) = memory();
+async fn inv12_r46_a_login_whose_request_began_before_end_all_does_not_survive_it(
+    store: impl TestStore,
+) {
     let holding = Holding::new(store.clone());
     let app = app(holding.clone());
     let mut client = Client::signed_in(&app, "alice").await;
@@ -273,9 +273,9 @@ async fn inv12_r46_a_login_whose_request_began_before_end_all_does_not_survive_i
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn inv12_ending_all_terminates_and_holds_however_fast_someone_signs_in() {
-    let (store, _) = memory();
+async fn inv12_ending_all_terminates_and_holds_however_fast_someone_signs_in(
+    store: impl TestStore,
+) {
     let app = app(store.clone());
     let stop = Arc::new(AtomicBool::new(false));
     let mut busy = JoinSet::new();
@@ -305,10 +305,11 @@ async fn inv12_ending_all_terminates_and_holds_however_fast_someone_signs_in() {
     assert_eq!(store.list("alice".into()).await.unwrap().len(), 0);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn inv12_five_sessions_three_logouts_and_two_end_alls_at_once_leave_none() {
+async fn inv12_five_sessions_three_logouts_and_two_end_alls_at_once_leave_none(
+    store: impl TestStore,
+) {
     for _ in 0..50 {
-        let (store, clock) = memory();
+        let store = store.another().await;
         let app = app(store.clone());
         let mut clients = Vec::new();
         for _ in 0..5 {
@@ -328,15 +329,12 @@ async fn inv12_five_sessions_three_logouts_and_two_end_alls_at_once_leave_none()
         }
         tasks.join_all().await;
         assert_eq!(store.list("alice".into()).await.unwrap().len(), 0);
-        clock.advance(Duration::from_secs(26 * 3600));
-        store.purge();
-        assert_eq!(store.entries(), 0, "no orphan");
+        assert_eq!(store.live_without(&[]).await, 0);
+        assert!(store.is_empty_after(26 * HOUR).await, "no orphan");
     }
 }
 
-#[tokio::test]
-async fn an_administrator_lists_ends_and_makes_sessions_of_any_user() {
-    let (store, _) = memory();
+async fn an_administrator_lists_ends_and_makes_sessions_of_any_user(store: impl TestStore) {
     let layer = SessionLayer::new(store);
     let admin = layer.sessions();
     let app = crate::harness::routes().layer(layer);
@@ -372,11 +370,11 @@ async fn an_administrator_lists_ends_and_makes_sessions_of_any_user() {
     assert!(admin.create_for("").await.is_err());
 }
 
-#[tokio::test]
-async fn who_ends_the_others_may_prove_again_who_they_are_in_the_same_request() {
+async fn who_ends_the_others_may_prove_again_who_they_are_in_the_same_request(
+    store: impl TestStore,
+) {
     use axum::routing::post;
     use sessile::{Error, Session, UserSession};
-    let (store, _) = memory();
     let app = crate::harness::routes()
         .route(
             "/new-password",
@@ -420,4 +418,20 @@ async fn inv12_a_clock_that_goes_back_finds_no_session_alive_that_left_the_list(
         old.get("/me").await.problem(),
         ("session_ended", Some("idle"))
     );
+}
+
+on_every_store! {
+    inv12_r41_fifty_parallel_logins_at_a_limit_of_five_leave_exactly_five(threads),
+    inv12_r42_at_a_limit_that_refuses_exactly_five_of_fifty_succeed(threads),
+    a_limit_may_depend_on_the_user,
+    r49_the_list_shows_device_and_address_and_marks_this_one,
+    r50_nobody_ends_anothers_session_by_its_handle,
+    inv12_r47_ending_the_others_keeps_the_caller_also_in_the_middle_of_a_rotation,
+    inv12_r46_a_login_whose_request_began_before_end_all_does_not_survive_it,
+    inv12_ending_all_terminates_and_holds_however_fast_someone_signs_in(threads),
+    an_administrator_lists_ends_and_makes_sessions_of_any_user,
+    who_ends_the_others_may_prove_again_who_they_are_in_the_same_request,
+    inv12_r42_a_refused_login_ends_nothing,
+    inv12_at_the_limit_it_is_the_oldest_that_ends,
+    inv12_five_sessions_three_logouts_and_two_end_alls_at_once_leave_none(threads),
 }

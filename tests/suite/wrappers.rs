@@ -1,4 +1,6 @@
 //! The wrappers do what they say: on them rests every test of what happens when a store fails.
+//!
+//! On memory alone: they are what is tested, and they see nothing of the store inside.
 
 use std::sync::Arc;
 use std::time::Duration;
