@@ -12,6 +12,7 @@
 //! | `ended` | a session was ended, with the `reason`; not by its clocks, which nobody watches |
 //! | `refused` | well-formed ids that name no session were presented: at once, then at most one line a minute, with the `count` since |
 //! | `store_failed` | the store failed, with the `error`; likewise counted. This one is a warning |
+//! | `evicting` | a Redis was connected to that may drop sessions for want of memory, with its `policy`: a warning |
 //! | `malformed_record` | what stands where a session should is no record: it is a stranger; likewise counted, a warning |
 
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -7,12 +7,14 @@ use std::sync::{Arc, Mutex};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use sessile::RedisStore;
 use sha2::{Digest, Sha256};
 use tracing::field::{Field, Visit};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
 use crate::harness::{COOKIE, Client, MINUTE, app, memory};
 use crate::stores::{TestStore, on_every_store};
+use crate::support::redis::Server;
 
 /// Keeps every event of every crate, as text and as fields.
 #[derive(Clone, Default)]
@@ -267,4 +269,26 @@ on_every_store! {
     inv05_r07_nothing_that_is_told_holds_an_id_or_a_digest,
     r21_on_plain_http_from_elsewhere_it_is_said_once_why_the_cookie_will_not_stick,
     r53_every_event_of_a_life_is_told_once_with_its_reason_and_user,
+}
+
+#[tokio::test]
+async fn r73_a_redis_that_may_evict_sessions_is_told_of_at_the_start() {
+    let (collector, _guard) = Collector::install();
+    for (limit, policy, told) in [
+        ("100mb", "allkeys-lru", 1),
+        ("100mb", "noeviction", 0),
+        ("0", "allkeys-lru", 0),
+    ] {
+        let lines = [
+            &*format!("maxmemory {limit}"),
+            &*format!("maxmemory-policy {policy}"),
+        ];
+        let server = Server::with(&lines);
+        RedisStore::connect(&server.url()).await.unwrap();
+        let evicting = collector
+            .take()
+            .into_iter()
+            .filter(|event| event.starts_with("evicting"));
+        assert_eq!(evicting.count(), told, "{limit} {policy}");
+    }
 }

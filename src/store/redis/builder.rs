@@ -296,8 +296,10 @@ impl RedisStore {
     /// A Redis Cluster, found by any of these nodes of it (feature `cluster`): see [`connect`](Self::connect) for what
     /// an address looks like. User, password and TLS of the first are those of all nodes.
     ///
-    /// All of one user is in one slot, so that every operation is as atomic as on one server. While the slot of a user
-    /// is moved to another node, signing in may wait for it, and fail when that takes longer than an operation may.
+    /// All of one user is in one slot, so that every operation is as atomic as on one server. While that slot is moved to
+    /// another node, what needs a new key, as signing in and every new id, or several that are not on the same node yet,
+    /// waits for it, and fails when that takes longer than an operation may. After a failover the new master may lack
+    /// the last writes of the old one, ends among them: Redis replicates after it has answered.
     #[cfg(feature = "cluster")]
     pub fn cluster<U: Into<String>>(urls: impl IntoIterator<Item = U>) -> RedisStoreBuilder {
         RedisStoreBuilder::cluster(urls.into_iter().map(Into::into).collect())
@@ -317,9 +319,57 @@ impl RedisStore {
 
     async fn reach(&self) -> Result<(), super::StoreError> {
         let until = Instant::now() + self.0.budget;
+        let mut memory = redis::cmd("INFO");
+        memory.arg("memory");
         for primary in self.0.servers.primaries().await? {
             primary.send(until, &redis::cmd("TIME")).await?;
+            // Whoever may not ask is not warned.
+            let info = primary.send(until, &memory).await.ok();
+            let info: Option<String> = info.and_then(|info| redis::from_redis_value(info).ok());
+            if let Some(policy) = info.as_deref().and_then(evicting) {
+                tracing::warn!(
+                    target: "sessile",
+                    event = "evicting",
+                    policy,
+                    "Redis may evict sessions, and what ended them, when its memory is full: set maxmemory-policy to noeviction"
+                );
+            }
         }
         Ok(())
+    }
+}
+
+/// The policy by which a server drops what it was told to keep, by its `INFO memory`; `None`: it does not.
+fn evicting(info: &str) -> Option<&str> {
+    let field = |name: &str| {
+        info.lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+    };
+    let policy = field("maxmemory_policy").filter(|policy| *policy != "noeviction")?;
+    (field("maxmemory")? != "0").then_some(policy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::evicting;
+
+    #[test]
+    fn r73_only_a_policy_with_a_limit_evicts() {
+        let info = |limit: &str, policy: &str| {
+            format!(
+                "# Memory\r\nmaxmemory:{limit}\r\nmaxmemory_human:1M\r\nmaxmemory_policy:{policy}\r\n"
+            )
+        };
+        assert_eq!(
+            evicting(&info("1048576", "allkeys-lru")),
+            Some("allkeys-lru")
+        );
+        assert_eq!(
+            evicting(&info("1048576", "volatile-ttl")),
+            Some("volatile-ttl")
+        );
+        assert_eq!(evicting(&info("1048576", "noeviction")), None);
+        assert_eq!(evicting(&info("0", "allkeys-lru")), None);
+        assert_eq!(evicting(""), None);
     }
 }

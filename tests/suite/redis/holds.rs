@@ -163,7 +163,7 @@ async fn inv05_r05_nothing_that_redis_holds_rebuilds_a_cookie() {
     }
 }
 
-/// The member of the index is the  and its score the session's end.
+/// The member of the index is the digest, and its score the session's end.
 #[tokio::test]
 async fn inv12_the_index_holds_what_is_live_with_its_end() {
     let (server, store) = started().await;

@@ -67,7 +67,7 @@ async fn inv01_a_redis_that_was_stopped_for_six_seconds_changes_nothing_when_it_
     for result in results {
         result.unwrap_err();
     }
-    // The one wait of the suite that stands for time that passes: Redis's clock cannot be moved.
+    // A wait that stands for time that passes: Redis's clock cannot be moved.
     tokio::time::sleep(Duration::from_secs(6).saturating_sub(stopped.elapsed())).await;
     server.resume();
 
