@@ -4,11 +4,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
-use sessile::store::{Applied, EndScope, StoreError};
+use sessile::record::{NewRecord, Record};
+use sessile::store::{Applied, Create, EndScope, StoreError};
 use sessile::{EndReason, RedisStore, SessionStore};
 
 use super::fixture::{
-    add, change, creation, end, is_live, made, number, reason, regeneration, set, touch, warm_up,
+    add, change, creation, end, is_live, made, new_record, number, reason, regeneration, set,
+    touch, warm_up,
 };
 use crate::support::dump::Entry as Held;
 use crate::support::proxy::{Proxy, Stall};
@@ -249,14 +251,27 @@ async fn a_redis_without_memory_creates_nothing_and_ends_what_it_has() {
     admin(&server, &["CONFIG", "SET", "maxmemory", "1"]);
     let before = dump(&server);
     for user in ["alice", "carol"] {
-        let error = store.create(creation(&store, user)).await.unwrap_err();
-        assert!(error.to_string().contains("OOM"), "{error}");
+        let users = creation(&store, user);
+        let strangers = Create {
+            record: Record::new(&NewRecord {
+                user: None,
+                signed_in_at: None,
+                ..new_record(store.now(), user)
+            }),
+            ..creation(&store, user)
+        };
+        for create in [users, strangers] {
+            let error = store.create(create).await.unwrap_err();
+            assert!(error.to_string().contains("OOM"), "{error}");
+        }
     }
     assert_eq!(dump(&server), before);
     assert!(is_live(&store, one).await);
     assert_eq!(store.list("alice".into()).await.unwrap().len(), 2);
     let saved = store.apply(change(one, add("n", 1))).await.unwrap();
     assert_eq!(saved, Applied::Saved(Some(1)));
+    let saved = store.apply(touch(&store, one)).await.unwrap();
+    assert_eq!(saved, Applied::Saved(None));
     let replace = regeneration(&store, one);
     let next = one.sibling(replace.successor);
     store.replace(replace).await.unwrap();
