@@ -150,6 +150,26 @@ async fn a_network_that_is_cut_is_gone_round_at_once() {
     }
 }
 
+/// What is sent but once is not handed to a connection that is dead, as soon as that can be known.
+#[tokio::test(flavor = "multi_thread")]
+async fn inv10_a_change_right_after_a_cut_is_not_lost_with_the_old_connection() {
+    let server = Server::start();
+    let proxy = Proxy::start(server.address());
+    let store = RedisStore::connect(&proxy.url()).await.unwrap();
+    warm_up(&store).await;
+    let key = made(&store, "alice").await;
+    let mut saved = 0;
+    for _ in 0..5 {
+        assert!(is_live(&store, key).await);
+        proxy.cut();
+        // A round trip elsewhere, in which the end of a connection is noticed as a rule.
+        admin(&server, &["PING"]);
+        saved += i64::from(store.apply(change(key, add("n", 1))).await.is_ok());
+    }
+    assert!(saved > 0);
+    assert_eq!(number(&store, key, "n").await, saved);
+}
+
 /// Bytes that go nowhere: the command times out, its connection counts as broken, and the next one is a new one.
 #[tokio::test(flavor = "multi_thread")]
 async fn inv08_a_network_that_stalls_is_an_error_within_the_budget_and_found_again() {

@@ -1,5 +1,6 @@
 //! Replies that never come: what was sent is made once, taken back, or told to be unknown; never done twice.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use sessile::record::Entry;
@@ -193,6 +194,53 @@ async fn inv02_inv10_a_creation_that_arrives_after_it_was_answered_otherwise_is_
     assert!(contains(&answer, b"created"), "{answer:?}");
     wait_until("the late session is ended", async || {
         matches!(lossy.store.load(key).await.unwrap(), Some(Entry::Ended(_)))
+    })
+    .await;
+    assert_eq!(lossy.store.list("alice".into()).await.unwrap(), []);
+}
+
+/// An end that Redis refuses is sent again until it is done.
+#[tokio::test(flavor = "multi_thread")]
+async fn inv02_inv10_an_end_that_fails_is_sent_again() {
+    let lossy = Lossy::start().await;
+    let create = creation(&lossy.store, "alice");
+    let key = create.key;
+    let index = format!("user_sessions:{{{}}}:alice", key.bucket);
+    let aside = format!("user_sessions:{{{}}}:aside", key.bucket);
+    let client = redis::Client::open(lossy.server.url()).unwrap();
+    lossy.lose(1);
+    let (from, to) = (index.clone(), aside.clone());
+    // Once the session is made, and before its end is sent: a list of another type, at which the end fails.
+    lossy.proxy.drop_reply_of(move |command| {
+        let is_script = contains(command, b"EVALSHA");
+        if is_script {
+            let _: () = redis::pipe()
+                .rename(&from, &to)
+                .set(&from, "foreign")
+                .query(&mut client.get_connection().unwrap())
+                .unwrap();
+        }
+        is_script
+    });
+    let ends = Arc::new(AtomicU64::new(0));
+    let sent = Arc::clone(&ends);
+    lossy.proxy.drop_reply_of(move |command| {
+        sent.fetch_add(u64::from(contains(command, b"EVALSHA")), Ordering::SeqCst);
+        false
+    });
+    lossy.store.create(create).await.unwrap_err();
+    wait_until("its end was sent, and failed", async || {
+        ends.load(Ordering::SeqCst) > 2
+    })
+    .await;
+    assert!(is_live(&lossy.store, key).await);
+    let _: () = redis::cmd("RENAME")
+        .arg(aside)
+        .arg(index)
+        .query(&mut lossy.server.connection())
+        .unwrap();
+    wait_until("the session is ended", async || {
+        !is_live(&lossy.store, key).await
     })
     .await;
     assert_eq!(lossy.store.list("alice".into()).await.unwrap(), []);
