@@ -589,15 +589,20 @@ async fn inv14_a_list_with_a_tombstone_in_it_goes_on() {
     }
 }
 
-/// By sign-in, not by birth; of those that signed in together the first that was made.
+/// By sign-in, not by birth; of those that signed in together the first that was made; before all others one that says
+/// nothing of it.
 #[tokio::test]
 async fn inv12_at_the_limit_the_one_that_signed_in_longest_ago_ends_also_if_it_is_younger() {
     let (_server, store) = started().await;
     let now = store.now();
     // How many minutes ago they were made and signed in; the first of each two has to go.
-    for (n, pair) in [[(60, 60), (120, 1)], [(120, 30), (60, 30)]]
-        .into_iter()
-        .enumerate()
+    for (n, pair) in [
+        [(60, Some(60)), (120, Some(1))],
+        [(120, Some(30)), (60, Some(30))],
+        [(1, None), (60, Some(60))],
+    ]
+    .into_iter()
+    .enumerate()
     {
         for turned in [false, true] {
             let user = format!("user-{n}-{turned}");
@@ -606,7 +611,7 @@ async fn inv12_at_the_limit_the_one_that_signed_in_longest_ago_ends_also_if_it_i
                 let (made, signed_in) = pair[n];
                 let new = NewRecord {
                     created_at: now - made * MINUTE,
-                    signed_in_at: Some(now - signed_in * MINUTE),
+                    signed_in_at: signed_in.map(|ago| now - ago * MINUTE),
                     ..new_record(now, &user)
                 };
                 keys.push((n, made_as(&store, &new).await));
