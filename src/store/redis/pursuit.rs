@@ -163,3 +163,57 @@ async fn end(store: &Inner, key: &RecordKey) -> bool {
     store.pursuit.done(key, now);
     true
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::RedisStore;
+    use super::*;
+    use crate::id::{Bucket, Digest, Kind};
+    use crate::record::{NewRecord, Record, Seen};
+    use crate::store::{Create, SessionStore};
+
+    fn key(n: usize) -> RecordKey {
+        let mut digest = [0; 32];
+        digest[..8].copy_from_slice(&n.to_be_bytes());
+        RecordKey {
+            kind: Kind::User,
+            bucket: Bucket::from(0),
+            digest: Digest::from_bytes(digest),
+        }
+    }
+
+    #[tokio::test]
+    async fn inv11_nothing_is_made_while_too_many_are_to_be_ended() {
+        let store = RedisStore::connect("redis://127.0.0.1:1/").await.unwrap();
+        let now = store.now();
+        let create = Create {
+            key: key(0),
+            record: Record::new(&NewRecord {
+                handle: crate::Handle::random().unwrap(),
+                user: None,
+                created_at: now,
+                signed_in_at: None,
+                absolute_end: now + Duration::from_secs(60),
+                idle_timeout: Duration::from_secs(60),
+                touch_threshold: Duration::ZERO,
+                persistent: false,
+                seen: Seen {
+                    at: now,
+                    address: None,
+                    agent: None,
+                },
+                values: Vec::new(),
+            }),
+            began_at: now,
+            limit: None,
+        };
+        for (pursued, is_refused) in [(MOST - 1, false), (MOST, true)] {
+            let all = (0..pursued).map(|n| (key(n), u64::MAX));
+            store.0.pursuit.lock().sessions = all.collect();
+            assert_eq!(store.0.pursuit.has_room().is_err(), is_refused);
+            // Nobody answers at that address: what is sent fails otherwise.
+            let error = store.create(create.clone()).await.unwrap_err().to_string();
+            assert_eq!(error.contains("too many"), is_refused, "{error}");
+        }
+    }
+}

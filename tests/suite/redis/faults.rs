@@ -4,11 +4,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
-use sessile::store::{Applied, EndScope, StoreError};
+use sessile::record::{NewRecord, Record};
+use sessile::store::{Applied, Create, EndScope, StoreError};
 use sessile::{EndReason, RedisStore, SessionStore};
 
 use super::fixture::{
-    add, change, creation, end, is_live, made, number, reason, regeneration, set, touch, warm_up,
+    add, change, creation, end, is_live, made, new_record, number, reason, regeneration, set,
+    touch, warm_up,
 };
 use crate::support::dump::Entry as Held;
 use crate::support::proxy::{Proxy, Stall};
@@ -148,6 +150,26 @@ async fn a_network_that_is_cut_is_gone_round_at_once() {
     }
 }
 
+/// What is sent but once is not handed to a connection that is dead, as soon as that can be known.
+#[tokio::test(flavor = "multi_thread")]
+async fn inv10_a_change_right_after_a_cut_is_not_lost_with_the_old_connection() {
+    let server = Server::start();
+    let proxy = Proxy::start(server.address());
+    let store = RedisStore::connect(&proxy.url()).await.unwrap();
+    warm_up(&store).await;
+    let key = made(&store, "alice").await;
+    let mut saved = 0;
+    for _ in 0..5 {
+        assert!(is_live(&store, key).await);
+        proxy.cut();
+        // A round trip elsewhere, in which the end of a connection is noticed as a rule.
+        admin(&server, &["PING"]);
+        saved += i64::from(store.apply(change(key, add("n", 1))).await.is_ok());
+    }
+    assert!(saved > 0);
+    assert_eq!(number(&store, key, "n").await, saved);
+}
+
 /// Bytes that go nowhere: the command times out, its connection counts as broken, and the next one is a new one.
 #[tokio::test(flavor = "multi_thread")]
 async fn inv08_a_network_that_stalls_is_an_error_within_the_budget_and_found_again() {
@@ -249,14 +271,27 @@ async fn a_redis_without_memory_creates_nothing_and_ends_what_it_has() {
     admin(&server, &["CONFIG", "SET", "maxmemory", "1"]);
     let before = dump(&server);
     for user in ["alice", "carol"] {
-        let error = store.create(creation(&store, user)).await.unwrap_err();
-        assert!(error.to_string().contains("OOM"), "{error}");
+        let users = creation(&store, user);
+        let strangers = Create {
+            record: Record::new(&NewRecord {
+                user: None,
+                signed_in_at: None,
+                ..new_record(store.now(), user)
+            }),
+            ..creation(&store, user)
+        };
+        for create in [users, strangers] {
+            let error = store.create(create).await.unwrap_err();
+            assert!(error.to_string().contains("OOM"), "{error}");
+        }
     }
     assert_eq!(dump(&server), before);
     assert!(is_live(&store, one).await);
     assert_eq!(store.list("alice".into()).await.unwrap().len(), 2);
     let saved = store.apply(change(one, add("n", 1))).await.unwrap();
     assert_eq!(saved, Applied::Saved(Some(1)));
+    let saved = store.apply(touch(&store, one)).await.unwrap();
+    assert_eq!(saved, Applied::Saved(None));
     let replace = regeneration(&store, one);
     let next = one.sibling(replace.successor);
     store.replace(replace).await.unwrap();

@@ -49,9 +49,37 @@ async fn inv01_a_redis_that_was_stopped_for_six_seconds_changes_nothing_when_it_
         dump
     };
     let before = dump(&server);
+    // Somebody who waits for the answers, and has other connections.
+    let patient = RedisStore::builder(&server.url())
+        .command_timeout(Duration::from_secs(20))
+        .operation_timeout(Duration::from_secs(30))
+        .connect()
+        .await
+        .unwrap();
+    use_all_connections(&patient).await;
 
     server.stop();
     let stopped = Instant::now();
+    let waiting = tokio::spawn(async move {
+        let create = creation(&patient, "creates");
+        <[Result<(), StoreError>; 5]>::from(tokio::join!(
+            async { patient.create(create).await.map(drop) },
+            async { patient.apply(change(written, add("n", 1))).await.map(drop) },
+            async {
+                patient
+                    .replace(regeneration(&patient, renewed))
+                    .await
+                    .map(drop)
+            },
+            async { patient.end(end(EndScope::One(ended, None))).await.map(drop) },
+            async {
+                patient
+                    .end(end(EndScope::All("all".into())))
+                    .await
+                    .map(drop)
+            },
+        ))
+    });
     let create = creation(&store, "creates");
     let created = create.key;
     // At once, and so on connections that were alive when Redis stopped.
@@ -75,6 +103,10 @@ async fn inv01_a_redis_that_was_stopped_for_six_seconds_changes_nothing_when_it_
         store.load(created).await.is_ok()
     })
     .await;
+    for result in waiting.await.unwrap() {
+        let error = result.unwrap_err().to_string();
+        assert!(error.contains("more than five seconds"), "{error}");
+    }
     // What was given up has run by now: commands of older connections come first.
     assert_eq!(dump(&server), before);
     for key in [written, touched, renewed, ended, all] {

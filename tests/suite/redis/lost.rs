@@ -1,5 +1,6 @@
 //! Replies that never come: what was sent is made once, taken back, or told to be unknown; never done twice.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use sessile::record::Entry;
@@ -152,9 +153,103 @@ async fn inv02_inv10_a_creation_that_arrives_after_its_end_was_acknowledged_is_e
     assert_eq!(nothing.sessions, []);
     // And now it arrives.
     let frame = late.lock().unwrap().clone();
-    let address = lossy.server.address();
-    let answer = tokio::task::spawn_blocking(move || {
-        use std::io::{Read, Write};
+    let answer = send(lossy.server.address(), frame).await;
+    assert!(contains(&answer, b"created"), "{answer:?}");
+    wait_until("the late session is ended", async || {
+        matches!(lossy.store.load(key).await.unwrap(), Some(Entry::Ended(_)))
+    })
+    .await;
+    assert_eq!(lossy.store.list("alice".into()).await.unwrap(), []);
+}
+
+/// The second sending is told that something else is there; the first, which nobody waits for, comes later than that.
+#[tokio::test(flavor = "multi_thread")]
+async fn inv02_inv10_a_creation_that_arrives_after_it_was_answered_otherwise_is_ended() {
+    let lossy = Lossy::start().await;
+    let create = creation(&lossy.store, "alice");
+    let key = create.key;
+    let name = format!("session:{{{}}}:{}", key.bucket, key.digest.to_text());
+    let raw = |command: &str, value: Option<&str>| {
+        let mut command = redis::cmd(command);
+        let command = command.arg(&name).arg(value);
+        let _: redis::Value = command.query(&mut lossy.server.connection()).unwrap();
+    };
+    // What is there makes both sendings change nothing, as if the first had not arrived so far.
+    raw("SET", Some("foreign"));
+    let late = Arc::new(Mutex::new(Vec::new()));
+    let sent = Arc::clone(&late);
+    lossy.proxy.drop_reply_of(move |command| {
+        let is_script = contains(command, b"EVALSHA");
+        if is_script {
+            *sent.lock().unwrap() = command.to_vec();
+        }
+        is_script
+    });
+    let created = lossy.store.create(create).await.unwrap();
+    assert_eq!(created, Created::Exists);
+    assert_eq!(lossy.proxy.dropped(), 1);
+    raw("DEL", None);
+    let frame = late.lock().unwrap().clone();
+    let answer = send(lossy.server.address(), frame).await;
+    assert!(contains(&answer, b"created"), "{answer:?}");
+    wait_until("the late session is ended", async || {
+        matches!(lossy.store.load(key).await.unwrap(), Some(Entry::Ended(_)))
+    })
+    .await;
+    assert_eq!(lossy.store.list("alice".into()).await.unwrap(), []);
+}
+
+/// An end that Redis refuses is sent again until it is done.
+#[tokio::test(flavor = "multi_thread")]
+async fn inv02_inv10_an_end_that_fails_is_sent_again() {
+    let lossy = Lossy::start().await;
+    let create = creation(&lossy.store, "alice");
+    let key = create.key;
+    let index = format!("user_sessions:{{{}}}:alice", key.bucket);
+    let aside = format!("user_sessions:{{{}}}:aside", key.bucket);
+    let client = redis::Client::open(lossy.server.url()).unwrap();
+    lossy.lose(1);
+    let (from, to) = (index.clone(), aside.clone());
+    // Once the session is made, and before its end is sent: a list of another type, at which the end fails.
+    lossy.proxy.drop_reply_of(move |command| {
+        let is_script = contains(command, b"EVALSHA");
+        if is_script {
+            let _: () = redis::pipe()
+                .rename(&from, &to)
+                .set(&from, "foreign")
+                .query(&mut client.get_connection().unwrap())
+                .unwrap();
+        }
+        is_script
+    });
+    let ends = Arc::new(AtomicU64::new(0));
+    let sent = Arc::clone(&ends);
+    lossy.proxy.drop_reply_of(move |command| {
+        sent.fetch_add(u64::from(contains(command, b"EVALSHA")), Ordering::SeqCst);
+        false
+    });
+    lossy.store.create(create).await.unwrap_err();
+    wait_until("its end was sent, and failed", async || {
+        ends.load(Ordering::SeqCst) > 2
+    })
+    .await;
+    assert!(is_live(&lossy.store, key).await);
+    let _: () = redis::cmd("RENAME")
+        .arg(aside)
+        .arg(index)
+        .query(&mut lossy.server.connection())
+        .unwrap();
+    wait_until("the session is ended", async || {
+        !is_live(&lossy.store, key).await
+    })
+    .await;
+    assert_eq!(lossy.store.list("alice".into()).await.unwrap(), []);
+}
+
+/// Sends these bytes over a connection of their own; the beginning of the answer.
+async fn send(address: std::net::SocketAddr, frame: Vec<u8>) -> Vec<u8> {
+    use std::io::{Read, Write};
+    tokio::task::spawn_blocking(move || {
         let mut stream = std::net::TcpStream::connect(address).unwrap();
         stream.write_all(&frame).unwrap();
         let mut answer = [0; 64];
@@ -162,13 +257,7 @@ async fn inv02_inv10_a_creation_that_arrives_after_its_end_was_acknowledged_is_e
         answer[..read].to_vec()
     })
     .await
-    .unwrap();
-    assert!(contains(&answer, b"created"), "{answer:?}");
-    wait_until("the late session is ended", async || {
-        matches!(lossy.store.load(key).await.unwrap(), Some(Entry::Ended(_)))
-    })
-    .await;
-    assert_eq!(lossy.store.list("alice".into()).await.unwrap(), []);
+    .unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

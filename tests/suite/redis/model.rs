@@ -1,6 +1,7 @@
 //! Redis and memory are asked the same at random, and answer the same: the scripts against the contract as pure code.
 
-use std::collections::HashMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroU32;
 use std::time::{Duration, SystemTime};
 
@@ -16,7 +17,7 @@ use sessile::{
     UserId,
 };
 
-use super::fixture::{HOUR, digest};
+use super::fixture::{HOUR, change, digest, made};
 use crate::support::redis::Server;
 
 /// Something to ask; numbers pick from what was made before.
@@ -355,6 +356,43 @@ impl Both {
         })
     }
 
+    /// The users' indexes with their scores, and the same made from the records that stand there: of each user's that
+    /// was not ended, its end.
+    fn index(&self, connection: &mut redis::Connection) -> [BTreeMap<String, u64>; 2] {
+        let mut listed = BTreeMap::new();
+        for user in &self.users {
+            let name = format!("user_sessions:{{{}}}:{user}", self.redis.bucket(user));
+            let members: Vec<(String, f64)> = redis::cmd("ZRANGE")
+                .arg(name)
+                .arg(0)
+                .arg(-1)
+                .arg("WITHSCORES")
+                .query(connection)
+                .unwrap();
+            listed.extend(
+                members
+                    .into_iter()
+                    .map(|(member, score)| (format!("{user} {member}"), score as u64)),
+            );
+        }
+        let mut kept = BTreeMap::new();
+        for made in self.made.iter().filter(|made| made.key.kind == Kind::User) {
+            let Some(user) = &made.user else { continue };
+            let digest = made.key.digest.to_text();
+            let bytes: Option<Vec<u8>> = redis::cmd("GET")
+                .arg(format!("session:{{{}}}:{digest}", made.key.bucket))
+                .query(connection)
+                .unwrap();
+            let entry = bytes.map(|bytes| Entry::from_bytes(&bytes).unwrap());
+            if let Some(Entry::Live(record)) = entry {
+                let end = record.ends_at();
+                let micros = end.duration_since(SystemTime::UNIX_EPOCH).unwrap();
+                kept.insert(format!("{user} {digest}"), micros.as_micros() as u64);
+            }
+        }
+        [listed, kept]
+    }
+
     fn creation(
         &self,
         now: SystemTime,
@@ -548,6 +586,7 @@ fn inv01_inv02_inv06_inv07_inv12_redis_answers_as_the_contract_says_whatever_it_
     let redis = runtime
         .block_on(RedisStore::connect(&server.url()))
         .unwrap();
+    let connection = RefCell::new(server.connection());
     let cases = Config {
         cases: 150,
         failure_persistence: None,
@@ -569,6 +608,8 @@ fn inv01_inv02_inv06_inv07_inv12_redis_answers_as_the_contract_says_whatever_it_
                     if let Some((memory, redis)) = both.ask(ask).await {
                         prop_assert_eq!(memory, redis, "at {}: {:?}", n, ask);
                     }
+                    let [listed, kept] = both.index(&mut connection.borrow_mut());
+                    prop_assert_eq!(listed, kept, "at {}: {:?}", n, ask);
                 }
                 Ok(())
             })
@@ -576,5 +617,70 @@ fn inv01_inv02_inv06_inv07_inv12_redis_answers_as_the_contract_says_whatever_it_
         .unwrap();
     for held in server.dump() {
         assert!(held.ttl.is_some(), "{held:?}");
+    }
+}
+
+/// A Lua number holds 53 bits, so the script adds in two halves: every carry, both signs, and both ends of the range.
+#[tokio::test]
+async fn inv07_sums_are_those_of_64_bits() {
+    const HALF: i64 = 10_000_000_000;
+    let server = Server::start();
+    let store = RedisStore::connect(&server.url()).await.unwrap();
+    let key = made(&store, "alice").await;
+    let mut edges = vec![0];
+    for n in [
+        1,
+        HALF / 2,
+        HALF - 1,
+        HALF,
+        HALF + 1,
+        3 * HALF - 1,
+        9_007_199_254_740_993,
+        i64::MAX - 1,
+        i64::MAX,
+    ] {
+        edges.extend([n, -n, -n - 1]);
+    }
+    let add = async |json: &str, by: i64| {
+        let set = Changes::one("n".into(), Op::Set(json.into()));
+        store.apply(change(key, set)).await.unwrap();
+        let add = Changes::one("n".into(), Op::Add(by));
+        let added = store.apply(change(key, add)).await.unwrap();
+        let Some(Entry::Live(record)) = store.load(key).await.unwrap() else {
+            panic!("it is live");
+        };
+        let left = String::from_utf8(record.value("n").unwrap().to_vec()).unwrap();
+        (added, left)
+    };
+    for &a in &edges {
+        for &by in &edges {
+            let before = a.to_string();
+            let expected = match a.checked_add(by) {
+                Some(sum) => (Applied::Saved(Some(sum)), sum.to_string()),
+                None => (Applied::NotAnInteger, before.clone()),
+            };
+            assert_eq!(add(&before, by).await, expected, "{a} + {by}");
+        }
+    }
+    for no_integer in [
+        "9223372036854775808",
+        "-9223372036854775809",
+        "10000000000000000000",
+        "-99999999999999999999",
+        "-0",
+        "00",
+        "01",
+        "-01",
+        "+1",
+        "1 1",
+        "- 1",
+        "1.0",
+        "1e3",
+        "true",
+    ] {
+        for by in [0, 1, -1, i64::MAX, i64::MIN] {
+            let expected = (Applied::NotAnInteger, no_integer.to_owned());
+            assert_eq!(add(no_integer, by).await, expected, "{no_integer} + {by}");
+        }
     }
 }

@@ -93,6 +93,14 @@ async fn the_rights_of_the_readme_are_enough_for_all_that_requests_need() {
     assert_eq!(store.count(Kind::User).await.unwrap(), 1);
 }
 
+/// What may not be read is not taken for absent.
+#[tokio::test(flavor = "multi_thread")]
+async fn inv08_a_script_that_may_not_read_has_changed_nothing() {
+    let (server, store) = store_as(&user().replace(" +get ", " ")).await;
+    store.create(creation(&store, "alice")).await.unwrap_err();
+    assert_eq!(server.dump(), []);
+}
+
 /// Each right is taken away in turn, and something fails.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_right_of_the_readme_is_too_many() {
