@@ -97,7 +97,15 @@ async fn the_rights_of_the_readme_are_enough_for_all_that_requests_need() {
 #[tokio::test(flavor = "multi_thread")]
 async fn inv08_a_script_that_may_not_read_has_changed_nothing() {
     let (server, store) = store_as(&user().replace(" +get ", " ")).await;
-    store.create(creation(&store, "alice")).await.unwrap_err();
+    let stranger = Create {
+        record: Record::new(&NewRecord {
+            user: None,
+            signed_in_at: None,
+            ..new_record(store.now(), "alice")
+        }),
+        ..creation(&store, "alice")
+    };
+    store.create(stranger).await.unwrap_err();
     assert_eq!(server.dump(), []);
 }
 
