@@ -3,9 +3,13 @@
 use std::time::{Duration, SystemTime};
 
 use sessile::record::{Changes, Entry, NewRecord, Op, Record, Seen};
-use sessile::store::{Applied, Apply, Create, EndScope, EndSessions, Renewal, Replace};
+use sessile::store::{Applied, Apply, Create, Created, EndScope, EndSessions, Renewal, Replace};
 use sessile::{Digest, EndReason, Handle, Kind, RecordKey, RedisStore, SessionStore, UserId};
 
+use crate::support::redis::Server;
+
+pub(super) const SECOND: Duration = Duration::from_secs(1);
+pub(super) const MINUTE: Duration = Duration::from_secs(60);
 pub(super) const HOUR: Duration = Duration::from_secs(3600);
 
 pub(super) fn digest() -> Digest {
@@ -143,4 +147,33 @@ pub(super) async fn warm_up(store: &RedisStore) {
     store.end(end(EndScope::One(key, None))).await.unwrap();
     store.end(end(EndScope::All(user.into()))).await.unwrap();
     store.list(user.into()).await.unwrap();
+}
+
+pub(super) fn record_name(key: RecordKey) -> String {
+    format!("session:{{{}}}:{}", key.bucket, key.digest.to_text())
+}
+
+pub(super) fn index_name(key: RecordKey, user: &str) -> String {
+    format!("user_sessions:{{{}}}:{user}", key.bucket)
+}
+
+/// Sends a command past the store.
+pub(super) fn ask<T: redis::FromRedisValue>(server: &Server, command: &[&str]) -> T {
+    redis::cmd(command[0])
+        .arg(&command[1..])
+        .query(&mut server.connection())
+        .unwrap()
+}
+
+/// Makes a session as it says.
+pub(super) async fn made_as(store: &RedisStore, new: &NewRecord) -> RecordKey {
+    let user = new.user.as_ref().map_or("nobody", UserId::as_str);
+    let create = Create {
+        record: Record::new(new),
+        ..creation(store, user)
+    };
+    let key = create.key;
+    let created = store.create(create).await.unwrap();
+    assert_eq!(created, Created::Created(Vec::new()));
+    key
 }

@@ -1,11 +1,13 @@
 //! The Redis store, on real servers.
 
+mod asks;
 mod cluster;
 mod corners;
 mod faults;
 mod fixture;
 mod holds;
 mod late;
+mod lists;
 mod lost;
 mod model;
 mod places;
