@@ -3,12 +3,15 @@
 
 use std::time::{Duration, SystemTime};
 
-use sessile::record::Entry;
+use sessile::record::{Entry, NewRecord};
 use sessile::store::{Create, Created, EndScope, EndSessions};
 use sessile::{EndReason, RedisStore, SessionStore, UserId};
 use tokio::runtime::Runtime;
 
-use super::fixture::{HOUR, creation, end, is_live, made, warm_up};
+use super::fixture::{
+    HOUR, SECOND, ask, creation, end, index_name, is_live, made, made_as, new_record, record_name,
+    warm_up,
+};
 use crate::support::cluster::Cluster;
 use crate::support::dump::contains;
 use crate::support::proxy::Proxy;
@@ -86,6 +89,55 @@ fn inv02_ends_are_pursued_also_when_the_runtime_that_began_it_is_gone() {
     });
 }
 
+/// Whoever makes a session goes on with it, though nothing of their own is lost.
+#[test]
+fn inv02_ends_that_a_runtime_left_behind_are_pursued_from_the_next_session_on() {
+    let server = Server::start();
+    let (first, second) = (Runtime::new().unwrap(), Runtime::new().unwrap());
+    let (store, proxy) = second.block_on(async {
+        let proxy = Proxy::start(server.address());
+        let store = RedisStore::connect(&proxy.url()).await.unwrap();
+        (store, proxy)
+    });
+    let key = first.block_on(async {
+        warm_up(&store).await;
+        let create = creation(&store, "alice");
+        let key = create.key;
+        let (list, aside) = (index_name(key, "alice"), index_name(key, "aside"));
+        let client = redis::Client::open(server.url()).unwrap();
+        proxy.drop_reply_of(|command| contains(command, b"}:alice"));
+        // Once it is made: a list of another type, at which its end fails.
+        proxy.drop_reply_of(move |command| {
+            let is_its_own = contains(command, b"}:alice");
+            if is_its_own {
+                let _: () = redis::pipe()
+                    .rename(&list, &aside)
+                    .set(&list, "foreign")
+                    .query(&mut client.get_connection().unwrap())
+                    .unwrap();
+            }
+            is_its_own
+        });
+        store.create(create).await.unwrap_err();
+        key
+    });
+    drop(first);
+    let (list, aside) = (index_name(key, "alice"), index_name(key, "aside"));
+    let _: () = ask(&server, &["RENAME", &aside, &list]);
+    second.block_on(async {
+        wait_until("it is reached again", async || {
+            store.list("bob".into()).await.is_ok()
+        })
+        .await;
+        assert!(is_live(&store, key).await);
+        made(&store, "bob").await;
+        wait_until("the session that nobody holds is ended", async || {
+            matches!(store.load(key).await, Ok(Some(Entry::Ended(_))))
+        })
+        .await;
+    });
+}
+
 #[test]
 fn a_store_survives_a_runtime_that_ends_while_it_connects() {
     let server = Server::start();
@@ -153,6 +205,29 @@ async fn inv06_a_since_that_no_clock_has_reached_yet_ends_nobody_elses_session()
     assert_eq!(store.list("mallory".into()).await.unwrap().len(), 1);
 }
 
+/// An acknowledged end of all moves what counts as now for whoever begins, and nobody's end.
+#[tokio::test]
+async fn inv06_a_since_that_is_a_little_ahead_ends_nobody_elses_session() {
+    let server = Server::start();
+    let store = RedisStore::connect(&server.url()).await.unwrap();
+    let user = UserId::from("mallory");
+    let now = store.now();
+    let new = NewRecord {
+        absolute_end: now + 3 * SECOND,
+        ..new_record(now, "alice")
+    };
+    let alice = made_as(&store, &new).await;
+    let since = format!("user_since:{{{}}}:mallory", store.bucket(&user));
+    let ahead = (now + 4 * SECOND)
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap();
+    let ahead = ahead.as_micros().to_string();
+    let _: () = ask(&server, &["SET", &since, &ahead, "EX", "4000"]);
+    store.end(end(EndScope::All(user))).await.unwrap();
+    assert!(store.now() >= now + 4 * SECOND);
+    assert!(is_live(&store, alice).await);
+}
+
 #[tokio::test]
 async fn a_note_that_is_too_long_is_cut_and_still_told() {
     let server = Server::start();
@@ -187,9 +262,8 @@ async fn inv02_what_the_scripts_cannot_read_opens_for_nobody() {
     // One part more, in the newer form of MessagePack's byte strings.
     bytes[0] += 1;
     bytes.extend_from_slice(b"\xa1z\xc4\x01Q");
-    let name = format!("session:{{{}}}:{}", key.bucket, key.digest.to_text());
     let _: () = redis::cmd("SET")
-        .arg(name)
+        .arg(record_name(key))
         .arg(bytes)
         .arg("KEEPTTL")
         .query(&mut server.connection())

@@ -9,7 +9,7 @@ use sessile::{AtLimit, EndReason, RedisStore, SessionStore};
 
 use super::fixture::{
     HOUR, MINUTE, SECOND, ask, change, creation, digest, end, index_name, is_live, made, made_as,
-    new_record, reason, regeneration, set, touch,
+    new_record, reason, record_name, regeneration, set, touch,
 };
 use crate::support::redis::Server;
 
@@ -216,6 +216,25 @@ async fn inv14_a_list_with_a_corrupt_record_in_it_goes_on() {
     let ended = store.end(end(EndScope::All("alice".into()))).await.unwrap();
     assert_eq!(ended.sessions.len(), 2);
     assert_eq!(reason(store.load(good).await.unwrap()), EndReason::Revoked);
+}
+
+/// A record whose handle is damaged is ended with the others, though it cannot be named.
+#[tokio::test]
+async fn inv12_inv14_a_damaged_handle_in_a_list_does_not_hide_what_was_ended() {
+    let (server, store) = started().await;
+    let (damaged, good) = (made(&store, "alice").await, made(&store, "alice").await);
+    let script = r"
+        local parts = cmsgpack.unpack(redis.call('GET', KEYS[1]))
+        parts.m = string.gsub(parts.m, '^(%d+) %S+', '%1 damaged')
+        redis.call('SET', KEYS[1], cmsgpack.pack(parts), 'KEEPTTL')";
+    let _: () = ask(&server, &["EVAL", script, "1", &record_name(damaged)]);
+    let ended = store.end(end(EndScope::All("alice".into()))).await.unwrap();
+    assert_eq!(ended.sessions.len(), 1);
+    assert_eq!(reason(store.load(good).await.unwrap()), EndReason::Revoked);
+    assert_eq!(
+        ask::<i64>(&server, &["ZCARD", &index_name(good, "alice")]),
+        0
+    );
 }
 
 /// What stands there ended already, and stays as it ended.

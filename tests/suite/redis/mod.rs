@@ -13,4 +13,5 @@ mod model;
 mod places;
 mod rights;
 mod trips;
+mod unchanged;
 mod ways;
