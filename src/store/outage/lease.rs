@@ -1,0 +1,153 @@
+//! Copies of records that this instance has verified: what it may go on serving for a while.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use hashbrown::HashMap;
+
+use super::rule::{Rule, holds};
+use super::stamp::Stamp;
+use crate::id::{Bucket, RecordKey, UserId};
+use crate::record::Record;
+
+/// What a lease takes besides its record: its places in the table and in the queue, and the allocator's share.
+const OVERHEAD: usize = 192;
+/// So many of the oldest are looked at for one that is to make room.
+const TRIES: usize = 8;
+
+/// The leases of some buckets, bounded in bytes.
+#[derive(Debug)]
+pub(crate) struct Leases {
+    table: HashMap<RecordKey, Lease>,
+    /// Each lease once, roughly the oldest first: with when its read was sent when it was filed.
+    queue: VecDeque<(RecordKey, Stamp)>,
+    bytes: usize,
+    max_bytes: usize,
+    length: Duration,
+}
+
+#[derive(Debug)]
+struct Lease {
+    record: Record,
+    /// When the read was sent whose answer this is.
+    sent: Stamp,
+}
+
+impl Leases {
+    /// Leases of this length; of zero: none are kept.
+    pub(crate) fn new(length: Duration, max_bytes: usize) -> Self {
+        Self {
+            table: HashMap::new(),
+            queue: VecDeque::new(),
+            bytes: 0,
+            max_bytes,
+            length,
+        }
+    }
+
+    /// The store had this record when it was asked at `sent`.
+    pub(crate) fn keep(&mut self, key: RecordKey, record: Record, sent: Stamp, now: Stamp) {
+        let size = record.size() + OVERHEAD;
+        if self.length.is_zero() || size > self.max_bytes {
+            self.remove(&key);
+            return;
+        }
+        let sent = if holds(Rule::LeaseFromSending) {
+            sent
+        } else {
+            now
+        };
+        self.bytes += size;
+        match self.table.insert(key, Lease { record, sent }) {
+            // It is in the queue already.
+            Some(before) => self.bytes -= before.record.size() + OVERHEAD,
+            None => self.queue.push_back((key, sent)),
+        }
+        self.tidy(now);
+    }
+
+    /// The record, if the lease still holds.
+    pub(crate) fn get(&self, key: &RecordKey, now: Stamp) -> Option<&Record> {
+        let lease = self.table.get(key)?;
+        self.is_valid(lease.sent, now).then_some(&lease.record)
+    }
+
+    /// Those of a user that hold: looks at every lease.
+    pub(crate) fn of(
+        &self,
+        user: &UserId,
+        now: Stamp,
+    ) -> impl Iterator<Item = (&RecordKey, &Record)> {
+        self.table.iter().filter_map(move |(key, lease)| {
+            let is_theirs = lease.record.user() == Some(user.as_str());
+            (is_theirs && self.is_valid(lease.sent, now)).then_some((key, &lease.record))
+        })
+    }
+
+    /// What a lease holds becomes this; it does not last longer for it.
+    pub(crate) fn put(&mut self, key: &RecordKey, record: Record) {
+        if let Some(lease) = self.table.get_mut(key) {
+            self.bytes += record.size();
+            self.bytes -= lease.record.size();
+            lease.record = record;
+        }
+    }
+
+    pub(crate) fn remove(&mut self, key: &RecordKey) {
+        // Its place in the queue is found empty later.
+        if let Some(lease) = self.table.remove(key) {
+            self.bytes -= lease.record.size() + OVERHEAD;
+        }
+    }
+
+    /// Drops those in these buckets.
+    pub(crate) fn drop_in(&mut self, in_part: impl Fn(Bucket) -> bool) {
+        self.table.retain(|key, _| !in_part(key.bucket));
+        self.queue.retain(|(key, _)| !in_part(key.bucket));
+        let records = self.table.values().map(|lease| lease.record.size());
+        self.bytes = records.map(|size| size + OVERHEAD).sum();
+        self.table.shrink_to_fit();
+        self.queue.shrink_to_fit();
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    pub(crate) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn is_valid(&self, sent: Stamp, now: Stamp) -> bool {
+        !holds(Rule::LeaseLimit) || sent.age(now) <= self.length
+    }
+
+    /// Drops what is over, a few at a time, and what is too much, oldest first.
+    fn tidy(&mut self, now: Stamp) {
+        for _ in 0..TRIES {
+            let Some((key, filed)) = self.queue.front().copied() else {
+                return;
+            };
+            let is_too_much = self.bytes > self.max_bytes;
+            if self.is_valid(filed, now) && !is_too_much {
+                return;
+            }
+            self.queue.pop_front();
+            let Some(lease) = self.table.get(&key) else {
+                continue;
+            };
+            if lease.sent != filed && self.is_valid(lease.sent, now) {
+                // It was verified again since it was filed.
+                self.queue.push_back((key, lease.sent));
+            } else {
+                self.remove(&key);
+            }
+        }
+        while self.bytes > self.max_bytes {
+            match self.queue.pop_front() {
+                Some((key, _)) => self.remove(&key),
+                None => return,
+            }
+        }
+    }
+}

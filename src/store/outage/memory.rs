@@ -1,0 +1,622 @@
+//! What an instance knows of some buckets while it cannot ask: and what that lets it answer.
+//!
+//! Pure: no store, no clock, no lock. The shell ([`shield`](super::shield)) and the simulation call the same functions.
+
+use std::time::{Duration, SystemTime};
+
+use hashbrown::HashSet;
+
+use super::breaker::Continuity;
+use super::ended::Ended;
+use super::lease::Leases;
+use super::local::{self, Locals};
+use super::rule::{Rule, holds};
+use super::staged::{Staged, compared};
+use super::stamp::Stamp;
+use crate::id::{Bucket, Handle, RecordKey, UserId};
+use crate::record::{ChangeError, End, EndReason, Entry, Guard, Record, Seen, Tombstone};
+use crate::store::rules::{self, signed_in_at};
+use crate::store::{
+    Applied, Apply, Create, Created, EndScope, EndSessions, EndedSession, EndedSessions, Renewal,
+    Replace, Replaced,
+};
+
+/// Now, for this machine and for the store.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Moment {
+    pub(crate) here: Stamp,
+    pub(crate) store: SystemTime,
+}
+
+/// Bounds and lengths.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// For how long what was read may be served; zero: not at all.
+    pub(crate) lease: Duration,
+    pub(crate) lease_bytes: usize,
+    /// Whether sessions may be made here, and leases written to.
+    pub(crate) local: bool,
+    pub(crate) local_ttl: Duration,
+    pub(crate) local_bytes: usize,
+    pub(crate) staged_bytes: usize,
+    pub(crate) ends: usize,
+    pub(crate) record_bytes: usize,
+}
+
+/// Leases, ends, local sessions and staged writes of some buckets.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    pub(super) leases: Leases,
+    pub(super) ended: Ended,
+    pub(super) locals: Locals,
+    pub(super) staged: Staged,
+    /// Sessions that are being promoted or written: whoever wants one of them waits.
+    busy: HashSet<RecordKey>,
+    limits: Limits,
+}
+
+/// How an operation is carried out.
+#[derive(Debug)]
+pub(crate) enum Course<T> {
+    /// By the store.
+    Ask,
+    /// It was done here: with a session that was made here, or with what is known of one.
+    Here(T, Here),
+    /// Something must reach the store before: a promotion or a staged write of this session.
+    First,
+    /// Not at all: the store is away, and what is known here is not enough.
+    Away,
+}
+
+/// On what an answer rests that the store did not give.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Here {
+    /// A session that was made here.
+    Local,
+    /// What was verified before.
+    Lease,
+}
+
+impl Memory {
+    pub(crate) fn new(limits: Limits) -> Self {
+        Self {
+            leases: Leases::new(limits.lease, limits.lease_bytes),
+            ended: Ended::new(limits.ends),
+            locals: Locals::new(limits.local_bytes, limits.record_bytes, limits.local_ttl),
+            staged: Staged::new(limits.staged_bytes),
+            busy: HashSet::new(),
+            limits,
+        }
+    }
+
+    /// Reading a session. `up`: whether the store is read.
+    pub(crate) fn read(&self, key: &RecordKey, up: bool, now: Moment) -> Course<Entry> {
+        match self.local(key, up, now) {
+            Course::Here(entry, here) => return Course::Here(entry, here),
+            Course::First => return Course::First,
+            Course::Ask | Course::Away => {}
+        }
+        if up {
+            return if self.staged.has(key) {
+                Course::First
+            } else {
+                Course::Ask
+            };
+        }
+        match self.known(key, now) {
+            Some(entry) => Course::Here(entry, Here::Lease),
+            None => Course::Away,
+        }
+    }
+
+    /// What the store answered to a read that was sent at `sent`: what becomes of it.
+    pub(crate) fn loaded(
+        &mut self,
+        key: &RecordKey,
+        entry: Option<Entry>,
+        sent: Stamp,
+        now: Moment,
+    ) -> Option<Entry> {
+        match entry {
+            Some(Entry::Live(record)) => {
+                if let Some(tombstone) = self.ended.covers(key, &record) {
+                    self.leases.remove(key);
+                    return Some(Entry::Ended(tombstone));
+                }
+                self.leases.keep(*key, record.clone(), sent, now.here);
+                Some(Entry::Live(record))
+            }
+            Some(Entry::Ended(tombstone)) => {
+                self.leases.remove(key);
+                self.ended.key(*key, tombstone.clone(), now.here);
+                Some(Entry::Ended(tombstone))
+            }
+            None => {
+                self.leases.remove(key);
+                // Not forgotten here because a store has lost it.
+                self.ended.covers_key(key).cloned().map(Entry::Ended)
+            }
+        }
+    }
+
+    /// Changing a session.
+    pub(crate) fn apply(&mut self, apply: &Apply, up: bool, now: Moment) -> Course<Applied> {
+        match self.local(&apply.key, up, now) {
+            Course::Here(Entry::Live(_), _) => {
+                return match self.locals.apply(apply, now.store, now.here) {
+                    Ok(applied) => Course::Here(applied, Here::Local),
+                    Err(local::Full) => Course::Away,
+                };
+            }
+            Course::Here(Entry::Ended(tombstone), _) => {
+                return Course::Here(not_applied(tombstone), Here::Local);
+            }
+            Course::First => return Course::First,
+            Course::Ask | Course::Away => {}
+        }
+        if up {
+            return if self.staged.has(&apply.key) {
+                Course::First
+            } else {
+                Course::Ask
+            };
+        }
+        match self.known(&apply.key, now) {
+            Some(Entry::Live(record)) => self.apply_to_lease(apply, &record),
+            Some(Entry::Ended(tombstone)) => Course::Here(not_applied(tombstone), Here::Lease),
+            None => Course::Away,
+        }
+    }
+
+    fn apply_to_lease(&mut self, apply: &Apply, record: &Record) -> Course<Applied> {
+        let is_update = apply
+            .changes
+            .each
+            .iter()
+            .any(|change| change.guard != Guard::Any);
+        // An update needs the value as it is, and says what it became: nobody knows.
+        let writes = !apply.changes.is_empty();
+        if writes && (!self.limits.local || is_update) {
+            return Course::Away;
+        }
+        let changed = match record.changed(&apply.changes, apply.seen.as_ref()) {
+            Ok(changed) => changed,
+            Err(ChangeError::NotAnInteger) => {
+                return Course::Here(Applied::NotAnInteger, Here::Lease);
+            }
+            Err(ChangeError::Conflict) => return Course::Here(Applied::Conflict, Here::Lease),
+        };
+        if writes && changed.size() > record.size() && changed.size() > self.limits.record_bytes {
+            return Course::Here(Applied::TooLarge, Here::Lease);
+        }
+        let changes = compared(&apply.changes, record);
+        let added = self.staged.add(apply.key, changes, apply.seen.as_ref());
+        if added.is_err() && writes {
+            return Course::Away;
+        }
+        let sum = changed.sum(&apply.changes);
+        self.leases.put(&apply.key, changed);
+        Course::Here(Applied::Saved(sum), Here::Lease)
+    }
+
+    /// The store made this change.
+    pub(crate) fn applied(&mut self, apply: &Apply, now: Moment) {
+        // It must not fall behind what the store acknowledged.
+        if let Some(record) = self.leases.get(&apply.key, now.here)
+            && let Ok(changed) = record.changed(&apply.changes, apply.seen.as_ref())
+        {
+            self.leases.put(&apply.key, changed);
+        }
+    }
+
+    /// Making a session.
+    pub(crate) fn create(&mut self, create: &Create, up: bool, now: Moment) -> Course<Created> {
+        if up {
+            return Course::Ask;
+        }
+        if !self.limits.local {
+            return Course::Away;
+        }
+        let began_at = signed_in_at(&create.record).min(create.began_at);
+        if let Some(user) = create.record.user()
+            && self.ended.refuses_sign_in(user, began_at)
+        {
+            return Course::Here(Created::Refused(EndReason::Revoked), Here::Local);
+        }
+        match self.locals.create(create, now.store, now.here) {
+            Ok(created) => Course::Here(created, Here::Local),
+            Err(local::Full) => Course::Away,
+        }
+    }
+
+    /// The store made this session when it was asked at `sent`.
+    pub(crate) fn created(
+        &mut self,
+        create: &Create,
+        ended: &[EndedSession],
+        sent: Stamp,
+        now: Moment,
+    ) {
+        self.limited(create.key.bucket, ended, now);
+        self.leases
+            .keep(create.key, create.record.clone(), sent, now.here);
+    }
+
+    /// Giving a session a new id.
+    pub(crate) fn replace(&mut self, replace: &Replace, up: bool, now: Moment) -> Course<Replaced> {
+        match self.local(&replace.key, up, now) {
+            Course::Here(Entry::Live(record), _) => return self.replace_local(replace, &record, now),
+            Course::Here(Entry::Ended(tombstone), _) => {
+                return Course::Here(not_replaced(tombstone), Here::Local);
+            }
+            Course::First => return Course::First,
+            Course::Ask | Course::Away => {}
+        }
+        if up {
+            return if self.staged.has(&replace.key) {
+                Course::First
+            } else {
+                Course::Ask
+            };
+        }
+        match (self.known(&replace.key, now), &replace.renewal) {
+            (Some(Entry::Ended(tombstone)), _) => {
+                Course::Here(not_replaced(tombstone), Here::Lease)
+            }
+            // The old one is ended by whoever asks: that has to reach the store.
+            (Some(Entry::Live(record)), Renewal::SignIn(sign_in)) => {
+                let create = Create {
+                    key: replace.key.sibling(replace.successor),
+                    record: rules::signed_in(&record, sign_in),
+                    began_at: sign_in.began_at,
+                    limit: sign_in.limit,
+                };
+                match self.create(&create, up, now) {
+                    Course::Here(Created::Created(ended), here) => Course::Here(
+                        Replaced::Replaced {
+                            record: create.record,
+                            ended,
+                        },
+                        here,
+                    ),
+                    Course::Here(Created::Refused(reason), here) => {
+                        Course::Here(Replaced::Refused(reason), here)
+                    }
+                    Course::Here(Created::TooLarge, here) => {
+                        Course::Here(Replaced::TooLarge, here)
+                    }
+                    Course::Here(Created::AtLimit | Created::Exists, _)
+                    | Course::Ask
+                    | Course::First
+                    | Course::Away => Course::Away,
+                }
+            }
+            (Some(Entry::Live(_)), Renewal::SameSession | Renewal::Reauthenticated { .. })
+            | (None, _) => Course::Away,
+        }
+    }
+
+    fn replace_local(
+        &mut self,
+        replace: &Replace,
+        record: &Record,
+        now: Moment,
+    ) -> Course<Replaced> {
+        let began_at = match &replace.renewal {
+            Renewal::SameSession => None,
+            Renewal::Reauthenticated {
+                signed_in_at,
+                began_at,
+                ..
+            } => Some(*began_at.min(signed_in_at)),
+            Renewal::SignIn(sign_in) => Some(signed_in_at(&sign_in.record).min(sign_in.began_at)),
+        };
+        if let (Some(user), Some(began_at)) = (record.user(), began_at)
+            && self.ended.refuses_sign_in(user, began_at)
+        {
+            return Course::Here(Replaced::Refused(EndReason::Revoked), Here::Local);
+        }
+        match self.locals.replace(replace, now.store, now.here) {
+            Ok(replaced) => Course::Here(replaced, Here::Local),
+            Err(local::Full) => Course::Away,
+        }
+    }
+
+    /// The store gave a session this new id when it was asked at `sent`.
+    pub(crate) fn replaced(
+        &mut self,
+        replace: &Replace,
+        record: &Record,
+        ended: &[EndedSession],
+        sent: Stamp,
+        now: Moment,
+    ) {
+        self.limited(replace.key.bucket, ended, now);
+        let tombstone = Tombstone {
+            handle: record.handle(),
+            end: End::new(EndReason::Regenerated, now.store),
+            successor: Some(replace.successor),
+        };
+        self.leases.remove(&replace.key);
+        self.ended.key(replace.key, tombstone, now.here);
+        let successor = replace.key.sibling(replace.successor);
+        self.leases.keep(successor, record.clone(), sent, now.here);
+    }
+
+    /// Notes that an end takes effect here, and carries it out on what is here. `since` is from when on sign-ins are let
+    /// in after an end of all. Gives what was ended, as far as it is known here.
+    pub(crate) fn end(
+        &mut self,
+        bucket: Bucket,
+        end: &EndSessions,
+        since: SystemTime,
+        now: Moment,
+    ) -> EndedSessions {
+        let over = End {
+            reason: end.reason,
+            at: now.store,
+            note: end.note.clone(),
+        };
+        let mut ended = self.locals.end(bucket, end, now.store);
+        match &end.scope {
+            EndScope::One(key, successor) => {
+                let leased = self.live_lease(key, now);
+                let known = ended.last.as_ref().or(leased.as_ref());
+                if let Some(record) = known {
+                    if let (Some(user), false) =
+                        (record.user(), end.reason == EndReason::Regenerated)
+                    {
+                        self.ended
+                            .handle(bucket, &user.into(), record.handle(), over.clone(), now.here);
+                    }
+                    let tombstone = Tombstone {
+                        handle: record.handle(),
+                        end: over,
+                        successor: *successor,
+                    };
+                    self.ended.key(*key, tombstone, now.here);
+                } else {
+                    self.ended.unknown(*key, over, *successor, now.here);
+                }
+                self.leases.remove(key);
+                self.staged.forget(key);
+                if let (None, Some(record)) = (&ended.last, leased) {
+                    ended.sessions.push(session(&record));
+                    ended.last = Some(record);
+                }
+            }
+            EndScope::Handle(user, handle) => {
+                self.leased(user, now, &mut ended, |record| record.handle() == *handle);
+                self.ended.handle(bucket, user, *handle, over, now.here);
+            }
+            EndScope::Others(user, kept) => {
+                self.leased(user, now, &mut ended, |record| {
+                    record.handle() != *kept && signed_in_at(record) < since
+                });
+                self.ended
+                    .user(bucket, user, since, Some(*kept), over, now.here);
+            }
+            EndScope::All(user) => {
+                self.leased(user, now, &mut ended, |record| signed_in_at(record) < since);
+                self.ended.user(bucket, user, since, None, over, now.here);
+            }
+        }
+        ended
+    }
+
+    /// Adds those of a user's leases that end.
+    fn leased(
+        &self,
+        user: &UserId,
+        now: Moment,
+        ended: &mut EndedSessions,
+        which: impl Fn(&Record) -> bool,
+    ) {
+        for (key, record) in self.leases.of(user, now.here) {
+            if which(record)
+                && record.end_at(now.store).is_none()
+                && self.ended.covers(key, record).is_none()
+            {
+                ended.sessions.push(session(record));
+            }
+        }
+    }
+
+    /// These went over the limit.
+    fn limited(&mut self, bucket: Bucket, ended: &[EndedSession], now: Moment) {
+        let end = End::new(EndReason::Limit, now.store);
+        for session in ended {
+            if let Some(user) = &session.user {
+                self.ended
+                    .handle(bucket, user, session.handle, end.clone(), now.here);
+            }
+        }
+    }
+
+    /// A session that was made here.
+    fn local(&self, key: &RecordKey, up: bool, now: Moment) -> Course<Entry> {
+        if self.busy.contains(key) || (up && self.locals.has(key)) {
+            return Course::First;
+        }
+        match self.locals.load(key, now.store, now.here) {
+            Some(Entry::Live(record)) => Course::Here(
+                match self.ended.covers(key, &record) {
+                    Some(tombstone) => Entry::Ended(tombstone),
+                    None => Entry::Live(record),
+                },
+                Here::Local,
+            ),
+            Some(ended @ Entry::Ended(_)) => Course::Here(ended, Here::Local),
+            None => Course::Ask,
+        }
+    }
+
+    /// What is known of a session that the store holds.
+    fn known(&self, key: &RecordKey, now: Moment) -> Option<Entry> {
+        if let Some(tombstone) = self.ended.covers_key(key) {
+            return Some(Entry::Ended(tombstone.clone()));
+        }
+        let record = self.leases.get(key, now.here)?;
+        Some(match self.ended.covers(key, record) {
+            Some(tombstone) => Entry::Ended(tombstone),
+            None => Entry::Live(record.clone()).at(now.store),
+        })
+    }
+
+    fn live_lease(&self, key: &RecordKey, now: Moment) -> Option<Record> {
+        match self.known(key, now)? {
+            Entry::Live(record) => Some(record),
+            Entry::Ended(_) => None,
+        }
+    }
+
+    /// The name by which the store can end what stands under a key, if it is known here.
+    pub(crate) fn name(&self, key: &RecordKey, now: Moment) -> Option<(UserId, Handle)> {
+        let record = match self.locals.load(key, now.store, now.here) {
+            Some(Entry::Live(record)) => record,
+            Some(Entry::Ended(_)) | None => self.leases.get(key, now.here)?.clone(),
+        };
+        Some((record.user()?.into(), record.handle()))
+    }
+}
+
+/// What has to reach the store after it was away.
+impl Memory {
+    /// The same ends once more, for a store that may have lost them.
+    pub(crate) fn assertions(&self, in_part: impl Fn(Bucket) -> bool) -> Vec<EndSessions> {
+        self.ended.assertions(in_part)
+    }
+
+    /// The store is about to be read again: what was known of it without asking no longer counts. One that came back
+    /// empty gets nothing of before: what would keep the ended ones out is gone with the rest.
+    pub(crate) fn recover(
+        &mut self,
+        in_part: impl Fn(Bucket) -> bool,
+        continuity: Continuity,
+        now: Moment,
+    ) -> usize {
+        if holds(Rule::Barrier) {
+            self.leases.drop_in(&in_part);
+        }
+        if continuity != Continuity::Empty {
+            return 0;
+        }
+        let mut lost = 0;
+        for key in self.locals.keys(&in_part) {
+            self.locals.refused(&key, EndReason::StoreLost, now.store);
+            lost += 1;
+        }
+        for key in self.staged.keys(&in_part) {
+            self.staged.forget(&key);
+        }
+        lost
+    }
+
+    /// The sessions in these buckets that have something to bring to the store.
+    pub(crate) fn due(&self, in_part: impl Fn(Bucket) -> bool) -> Vec<RecordKey> {
+        let mut keys = self.locals.keys(&in_part);
+        keys.extend(self.staged.keys(&in_part));
+        keys
+    }
+
+    /// Begins to bring a session's to the store. `None`: there is nothing, or somebody is at it.
+    pub(crate) fn begin(&mut self, key: &RecordKey, now: Moment) -> Option<Delivery> {
+        if self.busy.contains(key) {
+            return None;
+        }
+        let delivery = self.next(key, now)?;
+        self.busy.insert(*key);
+        Some(delivery)
+    }
+
+    /// What comes next of a session that was begun.
+    pub(crate) fn next(&mut self, key: &RecordKey, now: Moment) -> Option<Delivery> {
+        if self.locals.has(key) {
+            if let Some(create) = self.locals.promotion(key, now.store, now.here)
+                && self.ended.covers(key, &create.record).is_none()
+            {
+                return Some(Delivery::Promote(Box::new(create)));
+            }
+            // It is over, by its clocks or by an end.
+            self.locals.promoted(key);
+        }
+        let (changes, seen) = self.staged.next(key)?;
+        Some(Delivery::Write(Box::new(Apply {
+            key: *key,
+            changes,
+            seen,
+            read: None,
+        })))
+    }
+
+    /// Nobody is at this session any more.
+    pub(crate) fn finish(&mut self, key: &RecordKey) {
+        self.busy.remove(key);
+    }
+
+    /// Whether somebody is bringing a session's to the store.
+    pub(crate) fn is_busy(&self, key: &RecordKey) -> bool {
+        self.busy.contains(key)
+    }
+
+    /// What the store said to a promotion.
+    pub(crate) fn promoted(&mut self, create: &Create, created: &Created, now: Moment) {
+        let reason = match created {
+            Created::Created(ended) => {
+                self.limited(create.key.bucket, ended, now);
+                self.locals.promoted(&create.key);
+                return;
+            }
+            Created::AtLimit => EndReason::Limit,
+            Created::Refused(reason) => *reason,
+            Created::Exists | Created::TooLarge => EndReason::StoreLost,
+        };
+        self.locals.refused(&create.key, reason, now.store);
+    }
+
+    /// What the store said to a staged write: whether it was made.
+    pub(crate) fn written(&mut self, apply: &Apply, applied: &Applied) -> bool {
+        self.staged
+            .written(&apply.key, apply.seen.as_ref().map(|seen: &Seen| seen.at));
+        match applied {
+            Applied::Saved(_) => true,
+            Applied::Conflict | Applied::NotAnInteger | Applied::TooLarge => false,
+            Applied::Moved | Applied::Ended(_) => {
+                self.staged.forget(&apply.key);
+                false
+            }
+        }
+    }
+}
+
+/// Something that has to reach the store.
+#[derive(Debug)]
+pub(crate) enum Delivery {
+    /// A session that was made here.
+    Promote(Box<Create>),
+    /// What was written on a lease.
+    Write(Box<Apply>),
+}
+
+fn session(record: &Record) -> EndedSession {
+    EndedSession {
+        handle: record.handle(),
+        user: record.user().map(UserId::from),
+    }
+}
+
+fn not_applied(tombstone: Tombstone) -> Applied {
+    if tombstone.end.reason == EndReason::Regenerated {
+        Applied::Moved
+    } else {
+        Applied::Ended(tombstone.end)
+    }
+}
+
+fn not_replaced(tombstone: Tombstone) -> Replaced {
+    if tombstone.end.reason == EndReason::Regenerated {
+        Replaced::Moved
+    } else {
+        Replaced::Ended(tombstone.end)
+    }
+}

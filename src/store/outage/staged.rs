@@ -1,0 +1,169 @@
+//! What was written on leases: kept until the store can compare and set it.
+
+use std::time::SystemTime;
+
+use hashbrown::HashMap;
+
+use crate::id::{Bucket, RecordKey};
+use crate::record::{Change, Changes, Guard, Op, Record, Seen};
+
+/// So many commits of one session are kept at most.
+const COMMITS: usize = 64;
+/// What a commit takes besides names and values.
+const OVERHEAD: usize = 128;
+
+/// The writes of some buckets, bounded in bytes. Each session's are in order.
+#[derive(Debug)]
+pub(crate) struct Staged {
+    sessions: HashMap<RecordKey, Writes>,
+    bytes: usize,
+    max_bytes: usize,
+}
+
+/// What is to be written into one session.
+#[derive(Debug, Default)]
+struct Writes {
+    commits: Vec<Changes>,
+    seen: Option<Seen>,
+    bytes: usize,
+    /// They are on their way: what is added from now on comes after them.
+    sent: usize,
+}
+
+/// There is no room for more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Full;
+
+impl Staged {
+    pub(crate) fn new(max_bytes: usize) -> Self {
+        Self {
+            sessions: HashMap::new(),
+            bytes: 0,
+            max_bytes,
+        }
+    }
+
+    /// Adds a commit, whose conditions are in it, and the last activity.
+    pub(crate) fn add(
+        &mut self,
+        key: RecordKey,
+        changes: Changes,
+        seen: Option<&Seen>,
+    ) -> Result<(), Full> {
+        let size = size_of(&changes) + OVERHEAD;
+        if self.bytes + size > self.max_bytes {
+            return Err(Full);
+        }
+        let writes = self.sessions.entry(key).or_default();
+        if !changes.is_empty() {
+            if writes.commits.len() == COMMITS {
+                return Err(Full);
+            }
+            writes.commits.push(changes);
+        }
+        if let Some(seen) = seen
+            && writes.seen.as_ref().is_none_or(|known| known.at < seen.at)
+        {
+            writes.seen = Some(seen.clone());
+        }
+        writes.bytes += size;
+        self.bytes += size;
+        Ok(())
+    }
+
+    /// Whether something is to be written into this session.
+    pub(crate) fn has(&self, key: &RecordKey) -> bool {
+        self.sessions.contains_key(key)
+    }
+
+    /// The next commit of a session, to be sent; `None`: there is none. It stays until it is [`written`](Self::written).
+    pub(crate) fn next(&mut self, key: &RecordKey) -> Option<(Changes, Option<Seen>)> {
+        let writes = self.sessions.get_mut(key)?;
+        let seen = writes.seen.clone();
+        let changes = writes.commits.first().cloned().unwrap_or_default();
+        writes.sent = usize::from(!writes.commits.is_empty());
+        Some((changes, seen))
+    }
+
+    /// The commit that was sent has its outcome. `seen` went with it.
+    pub(crate) fn written(&mut self, key: &RecordKey, seen: Option<SystemTime>) {
+        let Some(writes) = self.sessions.get_mut(key) else {
+            return;
+        };
+        let sent = writes.sent.min(writes.commits.len());
+        writes.commits.drain(..sent);
+        writes.sent = 0;
+        if writes.seen.as_ref().map(|seen| seen.at) == seen {
+            writes.seen = None;
+        }
+        if writes.commits.is_empty() && writes.seen.is_none() {
+            self.forget(key);
+        }
+    }
+
+    /// The session is over: nothing of it is written.
+    pub(crate) fn forget(&mut self, key: &RecordKey) {
+        if let Some(writes) = self.sessions.remove(key) {
+            self.bytes -= writes.bytes;
+        }
+    }
+
+    /// The sessions in these buckets.
+    pub(crate) fn keys(&self, in_part: impl Fn(Bucket) -> bool) -> Vec<RecordKey> {
+        let keys = self.sessions.keys().copied();
+        keys.filter(|key| in_part(key.bucket)).collect()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.sessions.len()
+    }
+}
+
+fn size_of(changes: &Changes) -> usize {
+    let each = changes.each.iter().map(|change| {
+        let guard = match &change.guard {
+            Guard::Any => 0,
+            Guard::Unchanged(value) => value.as_ref().map_or(0, |value| value.len()),
+        };
+        let op = match &change.op {
+            Op::Set(json) => json.len(),
+            Op::Remove | Op::Add(_) => 0,
+        };
+        change.name.len() + guard + op + 64
+    });
+    each.sum()
+}
+
+/// The same changes, to be made only where each value is what it is in `read`; additions need no condition. A clear
+/// becomes the removal of each value that was there: what somebody else added meanwhile was never seen.
+pub(crate) fn compared(changes: &Changes, read: &Record) -> Changes {
+    let unchanged = |name: &str| Guard::Unchanged(read.value(name).map(Into::into));
+    let mut each: Vec<Change> = Vec::new();
+    if changes.clear.is_some() {
+        let cleared = read
+            .names()
+            .filter(|name| changes.clears(name) && changes.get(name).is_none());
+        each.extend(cleared.map(|name| Change {
+            name: name.to_owned().into(),
+            guard: unchanged(name),
+            op: Op::Remove,
+        }));
+    }
+    each.extend(changes.each.iter().map(|change| {
+        let cleared = changes.clears(&change.name);
+        match &change.op {
+            // Added to what was cleared: it begins at zero.
+            Op::Add(by) if cleared => Change {
+                guard: unchanged(&change.name),
+                op: Op::Set(by.to_string().into_bytes()),
+                name: change.name.clone(),
+            },
+            Op::Add(_) => change.clone(),
+            Op::Set(_) | Op::Remove => Change {
+                guard: unchanged(&change.name),
+                ..change.clone()
+            },
+        }
+    }));
+    Changes { clear: None, each }
+}
