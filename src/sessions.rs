@@ -139,6 +139,7 @@ impl Area {
                 scope,
                 reason,
                 note,
+                before: None,
             })
             .await?
             .sessions;

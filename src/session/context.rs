@@ -282,6 +282,7 @@ impl Area {
             scope: EndScope::One(key, None),
             reason: EndReason::LoggedOut,
             note: None,
+            before: None,
         };
         match self.store.end(end).await {
             Ok(ended) => self.tell_ended(&ended.sessions, EndReason::LoggedOut, None),

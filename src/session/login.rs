@@ -236,6 +236,7 @@ impl Context {
             scope: EndScope::One(live.key, None),
             reason: EndReason::Regenerated,
             note: None,
+            before: None,
         };
         let ended = match self.area.store.end(end).await {
             Ok(ended) => ended,

@@ -281,6 +281,7 @@ impl Session {
                 scope: EndScope::One(key, None),
                 reason: EndReason::LoggedOut,
                 note: None,
+                before: None,
             };
             let ended = context.area.store.end(end).await?;
             if ended.sessions.is_empty()

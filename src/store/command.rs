@@ -161,6 +161,11 @@ pub struct EndSessions {
     pub reason: EndReason,
     /// What the application says about it.
     pub note: Option<Arc<str>>,
+    /// For an end that happened earlier and reaches the store only now: of [`EndScope::All`] and
+    /// [`EndScope::Others`] only those sessions end whose sign-in is before this instant, in whole microseconds, and
+    /// from this instant on sign-ins are let in. Twice is once. It has no effect on the other scopes. `None`: it
+    /// happens now.
+    pub before: Option<SystemTime>,
 }
 
 /// Which sessions end.
@@ -183,6 +188,8 @@ pub struct EndedSessions {
     pub sessions: Vec<EndedSession>,
     /// With [`EndScope::One`]: the record as last stored, if it was live.
     pub last: Option<Record>,
+    /// With [`EndScope::All`] and [`EndScope::Others`]: from when on sign-ins are let in.
+    pub since: Option<SystemTime>,
 }
 
 /// A session that was ended.

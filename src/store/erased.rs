@@ -5,8 +5,8 @@ use std::pin::Pin;
 use std::time::SystemTime;
 
 use super::{
-    Applied, Apply, Create, Created, EndSessions, EndedSessions, Replace, Replaced, SessionStore,
-    StoreError,
+    Applied, Apply, Beat, Create, Created, EndSessions, EndedSessions, Part, Replace, Replaced,
+    SessionStore, StoreError,
 };
 use crate::id::{Bucket, RecordKey, UserId};
 use crate::record::{Entry, Record};
@@ -15,9 +15,13 @@ pub(crate) type StoreFuture<'a, T> =
     Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
 /// Each method is the one of [`SessionStore`], boxed once.
+#[allow(dead_code, reason = "the heartbeat is for what watches a store")]
 pub(crate) trait ErasedStore: Send + Sync {
     fn now(&self) -> SystemTime;
     fn bucket(&self, user: &UserId) -> Bucket;
+    fn parts(&self) -> Vec<Part>;
+    fn part(&self, bucket: Bucket) -> Part;
+    fn beat(&self, part: Part, least: u64) -> StoreFuture<'_, Beat>;
     fn create(&self, create: Create) -> StoreFuture<'_, Created>;
     fn load(&self, key: RecordKey) -> StoreFuture<'_, Option<Entry>>;
     fn load_each<'a>(&'a self, keys: &'a [RecordKey]) -> StoreFuture<'a, Vec<Option<Entry>>>;
@@ -34,6 +38,18 @@ impl<S: SessionStore> ErasedStore for S {
 
     fn bucket(&self, user: &UserId) -> Bucket {
         SessionStore::bucket(self, user)
+    }
+
+    fn parts(&self) -> Vec<Part> {
+        SessionStore::parts(self)
+    }
+
+    fn part(&self, bucket: Bucket) -> Part {
+        SessionStore::part(self, bucket)
+    }
+
+    fn beat(&self, part: Part, least: u64) -> StoreFuture<'_, Beat> {
+        Box::pin(SessionStore::beat(self, part, least))
     }
 
     fn create(&self, create: Create) -> StoreFuture<'_, Created> {

@@ -14,7 +14,7 @@ use super::command::{
 };
 use super::packed::Class;
 use super::shelf::Shard;
-use super::{SessionStore, StoreError, rules};
+use super::{Failure, SessionStore, StoreError, rules};
 use crate::clock::{Clock, SystemClock, instant, micros};
 use crate::id::{Bucket, Kind, RecordKey, UserId};
 use crate::record::{Entry, Op, Record};
@@ -254,7 +254,8 @@ impl Inner {
             self.max_entries,
             self.bytes.load(Ordering::Relaxed),
             self.max_bytes,
-        )))
+        ))
+        .with_failure(Failure::Full))
     }
 
     /// Starts the sweeper, once.
@@ -355,11 +356,9 @@ impl SessionStore for MemoryStore {
         };
         Ok(self.inner.write(bucket, |shard, now| {
             let ended = rules::end(shard, now, bucket, &end);
-            if matches!(end.scope, EndScope::Others(..) | EndScope::All(_)) {
+            if let Some(since) = ended.since {
                 // Before the lock is gone, and so before anybody is told.
-                self.inner
-                    .floor
-                    .fetch_max(micros(now) + 1, Ordering::AcqRel);
+                self.inner.floor.fetch_max(micros(since), Ordering::AcqRel);
             }
             ended
         }))

@@ -4,6 +4,7 @@
 //! the contract, [`rules`] is the same contract as pure code, [`MemoryStore`] keeps it in this process, `RedisStore`
 //! (feature `redis`) in Redis.
 
+mod beat;
 mod command;
 #[cfg(feature = "test-util")]
 pub mod conformance;
@@ -22,12 +23,13 @@ pub mod wrappers;
 use std::future::Future;
 use std::time::SystemTime;
 
+pub use beat::{Beat, Part};
 pub use command::{
     Applied, Apply, AtLimit, Create, Created, EndScope, EndSessions, EndedSession, EndedSessions,
     Limit, Renewal, Replace, Replaced, SignIn,
 };
 pub(crate) use erased::{ErasedStore, StoreFuture};
-pub use error::StoreError;
+pub use error::{Failure, StoreError};
 pub use memory::{MemoryStore, MemoryStoreBuilder};
 #[cfg(feature = "redis")]
 pub use redis::{RedisStore, RedisStoreBuilder};
@@ -61,7 +63,9 @@ use crate::record::{Entry, Record};
 /// 10. **A limit holds.** `create` counts live sessions only. At the limit it ends the oldest, or refuses and changes
 ///     nothing. `replace` does not count the session that it replaces.
 /// 11. **`since`.** Ending all, or others, forbids from then on to create or sign in where the sign-in or its request
-///     began before. Whoever began after the end was acknowledged, by this store's [`now`](Self::now), is let in.
+///     began before. Whoever began after the end was acknowledged, by this store's [`now`](Self::now), is let in. An
+///     end of what was [`before`](EndSessions::before) some instant spares who signed in from then on, and forbids what
+///     began before it. `since` never moves back.
 /// 12. **Ending terminates**, in one step, however many sign in meanwhile.
 /// 13. **Ending what is not there is `Ok`**, and ends nothing: an unknown key, an unknown handle, another user's.
 /// 14. **A record limit.** What would be larger than the store allows is `TooLarge`, and nothing changes.
@@ -82,6 +86,45 @@ pub trait SessionStore: Send + Sync + 'static {
     /// Where a user's sessions are kept. The same user has the same bucket on every instance.
     fn bucket(&self, user: &UserId) -> Bucket {
         Bucket::of("", user)
+    }
+
+    /// The parts that can each be away by itself, as far as is known now.
+    ///
+    /// Default: none. Such a store is in this process and never away; nobody asks it for a heartbeat.
+    fn parts(&self) -> Vec<Part> {
+        Vec::new()
+    }
+
+    /// The part that has a bucket, as far as is known now. It is asked with every request, and so answers at once.
+    ///
+    /// Default: the one there is.
+    fn part(&self, _bucket: Bucket) -> Part {
+        Part::default()
+    }
+
+    /// A heartbeat: a write to a part, that shows whether it takes writes, and whether it is what it was. One attempt,
+    /// with a short deadline: it is asked again soon.
+    ///
+    /// `least`: the greatest value that was seen of this part; what is written is more.
+    ///
+    /// Default: zeros, for a store that is never away.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the part does not take writes now, or gave no answer.
+    ///
+    /// # Cancel safety
+    /// One that is dropped may have been written.
+    fn beat(
+        &self,
+        _part: Part,
+        _least: u64,
+    ) -> impl Future<Output = Result<Beat, StoreError>> + Send {
+        std::future::ready(Ok(Beat {
+            server: 0,
+            generation: 0,
+            before: None,
+            value: 0,
+        }))
     }
 
     /// Makes a session.

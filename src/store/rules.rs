@@ -22,6 +22,9 @@ pub fn after(now: SystemTime) -> SystemTime {
     instant(micros(now) + 1)
 }
 
+/// A `since` that is further ahead than this is of a clock that was put right since.
+const SINCE_AHEAD: Duration = Duration::from_secs(5);
+
 /// The contents of one bucket, as a store keeps them.
 pub trait Shelf {
     /// What stands under a key, also when it is over.
@@ -216,22 +219,53 @@ pub fn end(
             EndedSessions {
                 sessions: last.iter().map(ended_session).collect(),
                 last,
+                since: None,
             }
         }
         EndScope::Handle(user, handle) => {
             end_where(shelf, now, bucket, user, &over, |r| r.handle() == *handle)
         }
         EndScope::Others(user, kept) => {
-            let ended = end_where(shelf, now, bucket, user, &over, |r| r.handle() != *kept);
-            shelf.set_since(user, after(now));
-            ended
+            let ended = end_where(shelf, now, bucket, user, &over, |r| {
+                r.handle() != *kept && is_before(r, end.before)
+            });
+            let since = keep_out(shelf, now, user, end.before);
+            EndedSessions { since, ..ended }
         }
         EndScope::All(user) => {
-            let ended = end_where(shelf, now, bucket, user, &over, |_| true);
-            shelf.set_since(user, after(now));
-            ended
+            let ended = end_where(shelf, now, bucket, user, &over, |r| {
+                is_before(r, end.before)
+            });
+            let since = keep_out(shelf, now, user, end.before);
+            EndedSessions { since, ..ended }
         }
     }
+}
+
+/// Whether its sign-in is of those that an end concerns.
+fn is_before(record: &Record, before: Option<SystemTime>) -> bool {
+    // In whole microseconds, as records have their instants.
+    before.is_none_or(|before| micros(signed_in_at(record)) < micros(before))
+}
+
+/// Sets the user's `since` for an end of all; what it is then.
+fn keep_out(
+    shelf: &mut impl Shelf,
+    now: SystemTime,
+    user: &UserId,
+    before: Option<SystemTime>,
+) -> Option<SystemTime> {
+    let next = after(now);
+    // No end happened later than now, whatever the clock of whoever tells of it said.
+    let from = before.map_or(next, |before| instant(micros(before)).min(next));
+    let since = match shelf.since(user) {
+        None => from,
+        Some(known) if known < now + SINCE_AHEAD => known.max(from),
+        // The end that it is of was some time until now: that is all that is known of it.
+        Some(_) => next,
+    };
+    shelf.set_since(user, since);
+    Some(since)
 }
 
 /// Rule 9.

@@ -83,11 +83,13 @@ async fn call(store: &impl SessionStore, call: Call) -> Result<(), StoreError> {
                 scope: EndScope::All(user()),
                 reason: EndReason::Revoked,
                 note: None,
+                before: None,
             };
             store.end(end).await.map(drop)
         }
         Call::List => store.list(user()).await.map(drop),
         Call::Count => store.count(Kind::User).await.map(drop),
+        Call::Beat => store.beat(Default::default(), 0).await.map(drop),
     }
 }
 

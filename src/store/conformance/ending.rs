@@ -37,6 +37,7 @@ pub async fn rule_03_whoever_loads_an_ended_session_is_told_why<S: SessionStore>
             scope: EndScope::One(made.key, Some(successor)),
             reason,
             note: note.map(Into::into),
+            before: None,
         };
         ok(case.store.end(end).await);
         let tombstone = case.ended(made.key).await;

@@ -237,6 +237,7 @@ impl<S: SessionStore> Case<S> {
             scope,
             reason,
             note: None,
+            before: None,
         };
         ok(self.store.end(end).await)
     }

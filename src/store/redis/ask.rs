@@ -229,6 +229,10 @@ pub(super) fn end_user(
         .arg(handle)
         .arg(end.reason.as_str())
         .arg(note(end));
+    match end.before {
+        Some(before) => command.arg(micros(before)),
+        None => command.arg(""),
+    };
     command
 }
 
@@ -251,6 +255,7 @@ pub(super) fn take_back(keys: &Keyspace, key: &RecordKey, attempt: &Attempt) -> 
         scope: EndScope::One(*key, None),
         reason: EndReason::LoggedOut,
         note: None,
+        before: None,
     };
     end_one(keys, key, &end, attempt)
 }

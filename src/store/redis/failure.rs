@@ -4,7 +4,17 @@ use std::fmt;
 
 use redis::{ErrorKind, RedisError, ServerErrorKind, Value};
 
-use crate::store::StoreError;
+use crate::store::{Failure, StoreError};
+
+/// What a server says that takes nothing at the moment, or no writes.
+const NOT_NOW: [&str; 6] = [
+    "READONLY",
+    "LOADING",
+    "MASTERDOWN",
+    "NOREPLICAS",
+    "CLUSTERDOWN",
+    "MISCONF",
+];
 
 /// A call failed. What is behind it is for the operator's log.
 #[derive(Debug)]
@@ -32,7 +42,37 @@ impl std::error::Error for CallError {}
 
 impl From<CallError> for StoreError {
     fn from(error: CallError) -> Self {
-        Self::new(error.to_string()).with_source(error)
+        let failure = match &error {
+            CallError::NotSent(_) => Failure::Unreachable,
+            CallError::Lost { .. } => Failure::Silent,
+            CallError::Refused(cause) => refusal(cause),
+        };
+        Self::new(error.to_string())
+            .with_failure(failure)
+            .with_source(error)
+    }
+}
+
+/// Why the server refused: not now, no memory, or never.
+fn refusal(error: &RedisError) -> Failure {
+    let says = |word: &str| {
+        // Before 7.0 a server wraps what a command inside a script ran into; the code is in the text.
+        let wrapped = || error.detail()?.split_once(" -")?.1.split(' ').next();
+        error.code() == Some(word) || wrapped() == Some(word)
+    };
+    if NOT_NOW.iter().any(|word| says(word)) {
+        return Failure::Refused;
+    }
+    if says("OOM") {
+        return Failure::Full;
+    }
+    match Trouble::refusal(error.clone()) {
+        Trouble::Later(_) | Trouble::Demoted(_) => Failure::Refused,
+        Trouble::NoScript(_)
+        | Trouble::Moved(_)
+        | Trouble::Ask(_)
+        | Trouble::Refused(_)
+        | Trouble::Lost(_) => Failure::Other,
     }
 }
 
@@ -165,6 +205,64 @@ mod tests {
             "ERR unknown command",
         ] {
             assert!(matches!(answer(refused), Refused(_)), "{refused}");
+        }
+    }
+
+    /// What an error of a store says of it.
+    fn failed(error: CallError) -> Failure {
+        StoreError::from(error).failure()
+    }
+
+    fn refused(line: &str) -> Failure {
+        let reply = redis::parse_redis_value(format!("-{line}\r\n").as_bytes());
+        match reply {
+            Ok(Value::ServerError(error)) => failed(CallError::Refused(error.into())),
+            other => panic!("an error was expected, and there is {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_store_error_says_how_it_failed() {
+        let cut = || RedisError::from(std::io::Error::from(std::io::ErrorKind::BrokenPipe));
+        assert_eq!(failed(CallError::NotSent(cut())), Failure::Unreachable);
+        let (not_after, cause) = (7, cut());
+        assert_eq!(
+            failed(CallError::Lost { not_after, cause }),
+            Failure::Silent
+        );
+        for not_now in [
+            "READONLY You can't write against a read only replica.",
+            "LOADING Redis is loading the dataset in memory",
+            "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+            "NOREPLICAS Not enough good replicas to write.",
+            "CLUSTERDOWN The cluster is down",
+            "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk.",
+            "TRYAGAIN Multiple keys request during rehashing of slot",
+            "ERR Error running script (call to f_5b7): @user_script:1: @user_script: 1: -READONLY You can't write \
+             against a read only replica.",
+            "ERR Error running script (call to f_5b7): @user_script:1: @user_script: 1: -NOREPLICAS Not enough good \
+             replicas to write.",
+            "ERR Error running script (call to f_5b7): @user_script:1: @user_script: 1: Script attempted to access a \
+             non local key in a cluster node",
+        ] {
+            assert_eq!(refused(not_now), Failure::Refused, "{not_now}");
+        }
+        for full in [
+            "OOM command not allowed when used memory > 'maxmemory'.",
+            "ERR Error running script (call to f_5b7): @user_script:1: @user_script: 1: -OOM command not allowed when \
+             used memory > 'maxmemory'.",
+        ] {
+            assert_eq!(refused(full), Failure::Full, "{full}");
+        }
+        for other in [
+            "WRONGTYPE Operation against a key holding the wrong kind of value",
+            "NOAUTH Authentication required.",
+            "NOPERM this user has no permissions to run the 'get' command",
+            "MOVED 3999 127.0.0.1:6381",
+            "BUSY Redis is busy running a script.",
+            "ERR unknown command 'OOM', with args beginning with: 'READONLY'",
+        ] {
+            assert_eq!(refused(other), Failure::Other, "{other}");
         }
     }
 

@@ -45,8 +45,8 @@ use self::pursuit::Pursuit;
 use self::reply::{Answer, Loading, Unusable};
 use self::servers::{Again, Attempt, Servers};
 use super::{
-    Applied, Apply, Create, Created, EndScope, EndSessions, EndedSessions, Replace, Replaced,
-    SessionStore, StoreError,
+    Applied, Apply, Create, Created, EndScope, EndSessions, EndedSessions, Failure, Replace,
+    Replaced, SessionStore, StoreError,
 };
 use crate::clock::micros;
 use crate::error::ConfigError;
@@ -323,7 +323,8 @@ impl SessionStore for RedisStore {
                 // It may well have been ended by the one whose reply was lost, and what it held last is lost with that.
                 return Err(StoreError::new(
                     "Redis did not answer to the end of a session; it is over now, and what it held is not known",
-                ));
+                )
+                .with_failure(Failure::Silent));
             }
             return Ok(ended);
         }
@@ -336,10 +337,10 @@ impl SessionStore for RedisStore {
             .0
             .servers
             .send(bucket, self.until(), Again::Once, build);
-        let (ended, since) = reply::ended_of_user(&Answer::new(sent.await?.value)?, user)?;
-        if let Some(since) = since {
+        let ended = reply::ended_of_user(&Answer::new(sent.await?.value)?, user)?;
+        if let Some(since) = ended.since {
             // Whoever begins from here on began after the end.
-            self.0.clock.not_before(since);
+            self.0.clock.not_before(micros(since));
         }
         Ok(ended)
     }

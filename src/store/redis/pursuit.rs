@@ -11,7 +11,7 @@ use futures_util::future::join_all;
 
 use super::reply::{self, Answer};
 use super::servers::Again;
-use super::{Inner, StoreError, ask};
+use super::{Failure, Inner, StoreError, ask};
 use crate::event;
 use crate::id::RecordKey;
 use crate::record::EndReason;
@@ -49,7 +49,8 @@ impl Pursuit {
         }
         Err(StoreError::new(
             "too many sessions were made of which it is not known whether Redis has them; they are being ended first",
-        ))
+        )
+        .with_failure(Failure::Full))
     }
 
     /// Takes one off the list; of one that was added again meanwhile, the later instant counts.

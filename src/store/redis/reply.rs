@@ -170,6 +170,7 @@ pub(super) fn ended_one(answer: &Answer) -> Result<(EndedSessions, u64), Unusabl
                     user: last.user().map(UserId::from),
                 }],
                 last: Some(last),
+                since: None,
             }
         }
         "nothing" | "malformed" => EndedSessions::default(),
@@ -178,23 +179,19 @@ pub(super) fn ended_one(answer: &Answer) -> Result<(EndedSessions, u64), Unusabl
     Ok((ended, answer.number(1)?))
 }
 
-/// With the user's `since`, if it was set.
-pub(super) fn ended_of_user(
-    answer: &Answer,
-    user: &UserId,
-) -> Result<(EndedSessions, Option<u64>), Unusable> {
+pub(super) fn ended_of_user(answer: &Answer, user: &UserId) -> Result<EndedSessions, Unusable> {
     if answer.word()? != "ended" {
         return Err(answer.unusable());
     }
     let since = match answer.text(1)? {
         "" => None,
-        _ => Some(answer.number(1)?),
+        _ => Some(instant(answer.number(1)?)),
     };
-    let ended = EndedSessions {
+    Ok(EndedSessions {
         sessions: answer.ended(2, Some(user)),
         last: None,
-    };
-    Ok((ended, since))
+        since,
+    })
 }
 
 fn not_live(entry: Entry, lost: End) -> NotLive {

@@ -11,7 +11,8 @@
 //! | [`Slow`] | delays every call |
 //! | [`Holding`] | stops one call, before or after the store, until the test lets it go |
 //!
-//! [`now`](SessionStore::now) and [`bucket`](SessionStore::bucket) are no calls: they are answered by the store inside.
+//! [`now`](SessionStore::now), [`bucket`](SessionStore::bucket), [`parts`](SessionStore::parts) and
+//! [`part`](SessionStore::part) are no calls: they are answered by the store inside.
 
 use std::future::Future;
 
@@ -29,6 +30,14 @@ macro_rules! stores_around {
                 $crate::store::wrappers::Around::store(self).bucket(user)
             }
 
+            fn parts(&self) -> Vec<$crate::store::Part> {
+                $crate::store::wrappers::Around::store(self).parts()
+            }
+
+            fn part(&self, bucket: $crate::id::Bucket) -> $crate::store::Part {
+                $crate::store::wrappers::Around::store(self).part(bucket)
+            }
+
             stores_around! { calls
                 create(create: $crate::store::Create) -> $crate::store::Created, Create;
                 load(key: $crate::id::RecordKey) -> Option<$crate::record::Entry>, Load;
@@ -38,13 +47,14 @@ macro_rules! stores_around {
                 end(end: $crate::store::EndSessions) -> $crate::store::EndedSessions, End;
                 list(user: $crate::id::UserId) -> Vec<$crate::record::Record>, List;
                 count(kind: $crate::id::Kind) -> u64, Count;
+                beat(part: $crate::store::Part, least: u64) -> $crate::store::Beat, Beat;
             }
         }
     };
-    (calls $($name:ident($given:ident: $what:ty) -> $out:ty, $call:ident;)*) => {$(
-        async fn $name(&self, $given: $what) -> Result<$out, $crate::store::StoreError> {
+    (calls $($name:ident($($given:ident: $what:ty),*) -> $out:ty, $call:ident;)*) => {$(
+        async fn $name(&self, $($given: $what),*) -> Result<$out, $crate::store::StoreError> {
             // In a block of its own: a store's method may begin to act before its future is polled.
-            let op = async move { $crate::store::wrappers::Around::store(self).$name($given).await };
+            let op = async move { $crate::store::wrappers::Around::store(self).$name($($given),*).await };
             $crate::store::wrappers::Around::around(self, $crate::store::wrappers::Call::$call, op).await
         }
     )*};
@@ -79,11 +89,13 @@ pub enum Call {
     List,
     /// [`SessionStore::count`].
     Count,
+    /// [`SessionStore::beat`].
+    Beat,
 }
 
 impl Call {
     /// Every call.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Create,
         Self::Load,
         Self::LoadEach,
@@ -92,6 +104,7 @@ impl Call {
         Self::End,
         Self::List,
         Self::Count,
+        Self::Beat,
     ];
 }
 

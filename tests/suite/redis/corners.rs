@@ -241,6 +241,7 @@ async fn a_note_that_is_too_long_is_cut_and_still_told() {
             scope: scope(key),
             reason: EndReason::Revoked,
             note: Some("n".repeat(300).into()),
+            before: None,
         };
         store.end(end).await.unwrap();
         match store.load(key).await.unwrap() {

@@ -113,6 +113,7 @@ pub(super) fn end(scope: EndScope) -> EndSessions {
         scope,
         reason: EndReason::Revoked,
         note: None,
+        before: None,
     }
 }
 

@@ -160,6 +160,7 @@ impl Both {
                     scope,
                     reason: EndReason::ALL[n % EndReason::ALL.len()],
                     note: (n % 3 == 0).then(|| "by ä note".into()),
+                    before: None,
                 };
                 let (a, b) = tokio::join!(self.memory.end(end.clone()), self.redis.end(end));
                 (ended(a.unwrap()), ended(b.unwrap()))

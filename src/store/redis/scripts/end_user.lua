@@ -3,6 +3,7 @@
 --
 -- KEYS  1 the index  2 the user's `since`
 -- ARGV  1 not-after  2 what the keys of their records begin with  3 'handle', 'others', 'all'  4 handle  5 reason  6 note
+--       7 of others and all: only those that signed in before this instant ('': all until now)
 -- Gives ended, since ('': not set), handles… | late
 --
 -- One script, since whoever signs in must come wholly before, and is ended, or wholly after, and is told apart by
@@ -14,6 +15,18 @@ if now > tonumber(ARGV[1]) then
 end
 local index, since_key, prefix, scope, handle = KEYS[1], KEYS[2], ARGV[2], ARGV[3], ARGV[4]
 local since = redis.call('GET', since_key)
+local before = tonumber(ARGV[7])
+
+local function is_meant(record)
+  if scope == 'handle' then
+    return handle_of(record) == handle
+  end
+  if before then
+    local signed_in = tonumber(string.match(record.parts.m, '^%d+ %S+ %d+ (%S+)'))
+    if record.created + (signed_in or 0) >= before then return false end
+  end
+  return scope == 'all' or handle_of(record) ~= handle
+end
 
 local ending, over = {}, {}
 for _, digest in ipairs(redis.call('ZRANGE', index, 0, -1)) do
@@ -23,7 +36,7 @@ for _, digest in ipairs(redis.call('ZRANGE', index, 0, -1)) do
   end
   local record = bytes and read(bytes) or nil
   if record and record.ends > now then
-    if scope == 'all' or (scope == 'handle') == (handle_of(record) == handle) then
+    if is_meant(record) then
       ending[#ending + 1] = { digest = digest, record = record }
     end
   elseif scope ~= 'handle' then
@@ -33,10 +46,16 @@ end
 
 local reply = { 'ended', '' }
 if scope ~= 'handle' then
-  local from = now + 1
-  local before = tonumber(since)
-  -- It never goes back; but one that no clock has reached yet is of a clock that was put right since.
-  if before and before > from and before < now + 5000000 then from = before end
+  local from, known = now + 1, tonumber(since)
+  -- No end happened later than now, whatever the clock of whoever tells of it said.
+  if before and before < from then from = before end
+  -- It never goes back; but of one that no clock has reached yet, for the clock was put right since, it is known only
+  -- that its end was until now.
+  if known and known >= now + 5000000 then
+    from = now + 1
+  elseif known and known > from then
+    from = known
+  end
   -- As long as any request, or any session that was made while the store was away, may be old.
   local kept = ms(now + 4500000000)
   -- A write that a server without memory allows; after it, the others are allowed as well. What is there is not deleted:
