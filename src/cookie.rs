@@ -6,7 +6,7 @@ use ::cookie::{Cookie, SameSite};
 use http::{HeaderMap, HeaderValue, header};
 
 use crate::error::ConfigError;
-use crate::id::{ID_CHARS, SessionId};
+use crate::id::{MAX_ID_CHARS, SessionId};
 
 /// So many cookies of one name are looked up at most.
 const MAX_TWINS: usize = 4;
@@ -85,10 +85,11 @@ impl CookieConfig {
     /// The same as the `Set-Cookie` header, in one allocation.
     pub(crate) fn set_header(&self, id: &SessionId, max_age: Option<Duration>) -> HeaderValue {
         let age = max_age.map(|age| format!("; Max-Age={}", age.min(MAX_AGE).as_secs()));
+        let mut chars = [0; MAX_ID_CHARS];
         let parts = [
             self.name.as_bytes(),
             b"=",
-            &id.encoded(),
+            id.encode_into(&mut chars).as_bytes(),
             self.attributes.as_bytes(),
             age.as_deref().unwrap_or_default().as_bytes(),
         ];
@@ -142,7 +143,7 @@ impl CookieConfig {
                 self.name
             ));
         }
-        if self.name.len() + ID_CHARS > MAX_NAME_VALUE {
+        if self.name.len() + MAX_ID_CHARS > MAX_NAME_VALUE {
             return refuse(
                 "the cookie name is too long: name and value together may have 4096 bytes".into(),
             );

@@ -18,12 +18,18 @@ use uuid::Uuid;
 
 /// The form byte of an id that a store holds, version 1.
 const FORM_STORED: u8 = 0x01;
+/// The form byte of an id that was made while the store was away: behind the secret stands where and when.
+const FORM_LOCAL: u8 = 0x02;
 /// Form byte, bucket, secret.
 const ID_BYTES: usize = 1 + 2 + SECRET_BYTES;
 /// 256 bits. ASVS 5.0, 7.2.3 asks for at least 128.
 const SECRET_BYTES: usize = 32;
+/// And with the instance and the instant of its birth.
+const LOCAL_ID_BYTES: usize = ID_BYTES + 4 + 4;
 /// How long an id is as text: 35 bytes in base64 without padding.
-pub(crate) const ID_CHARS: usize = 47;
+const ID_CHARS: usize = 47;
+/// The longest id as text: 43 bytes.
+pub(crate) const MAX_ID_CHARS: usize = 58;
 
 /// The value of the cookie: a form byte, the bucket, and 256 random bits.
 ///
@@ -32,6 +38,16 @@ pub(crate) const ID_CHARS: usize = 47;
 pub(crate) struct SessionId {
     bucket: Bucket,
     secret: [u8; SECRET_BYTES],
+    born: Option<Born>,
+}
+
+/// Where and when a session was made while its store was away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Born {
+    /// Which instance made it: a random number that each draws for itself.
+    pub(crate) instance: u32,
+    /// When, in seconds since 1970: until 2106.
+    pub(crate) at: u32,
 }
 
 /// Randomness for one new session.
@@ -104,6 +120,7 @@ impl Fresh {
         SessionId {
             bucket,
             secret: self.secret,
+            born: None,
         }
     }
 }
@@ -112,42 +129,67 @@ impl SessionId {
     /// Reads a cookie's value. Whatever is not exactly what [`encode`](Self::encode) writes is `None`.
     pub(crate) fn parse(value: &[u8]) -> Option<Self> {
         // Not decoded first and measured after: a value of a megabyte must cost nothing.
-        if value.len() != ID_CHARS {
+        if value.len() != ID_CHARS && value.len() != MAX_ID_CHARS {
             return None;
         }
-        let mut bytes = [0u8; ID_BYTES];
+        let mut bytes = [0u8; LOCAL_ID_BYTES];
         let read = URL_SAFE_NO_PAD.decode_slice(value, &mut bytes).ok()?;
-        let (&form, rest) = bytes.split_first()?;
-        if read != ID_BYTES || form != FORM_STORED {
-            return None;
-        }
-        let (bucket, secret) = rest.split_first_chunk::<2>()?;
+        let (&form, rest) = bytes[..read].split_first()?;
+        let (bucket, rest) = rest.split_first_chunk::<2>()?;
+        let (secret, rest) = rest.split_first_chunk::<SECRET_BYTES>()?;
+        let born = match (form, rest) {
+            (FORM_STORED, []) => None,
+            (FORM_LOCAL, rest) => {
+                let (instance, rest) = rest.split_first_chunk::<4>()?;
+                Some(Born {
+                    instance: u32::from_be_bytes(*instance),
+                    at: u32::from_be_bytes(rest.try_into().ok()?),
+                })
+            }
+            _ => return None,
+        };
         Some(Self {
             bucket: Bucket(u16::from_be_bytes(*bucket)),
-            secret: secret.try_into().ok()?,
+            secret: *secret,
+            born,
         })
     }
 
-    /// The cookie's value: 47 characters of URL-safe base64.
+    /// The same secret, as the id of a session that was made here while the store was away. `None`: as any other.
+    pub(crate) const fn born(self, born: Option<Born>) -> Self {
+        Self { born, ..self }
+    }
+
+    /// Where and when it was made, if the store was away then.
+    pub(crate) const fn birth(&self) -> Option<Born> {
+        self.born
+    }
+
+    /// The cookie's value: 47 characters of URL-safe base64, 58 where it was made while the store was away.
     pub(crate) fn encode(&self) -> String {
-        URL_SAFE_NO_PAD.encode(self.bytes())
+        let mut chars = [0; MAX_ID_CHARS];
+        self.encode_into(&mut chars).to_owned()
     }
 
     /// The same, without an allocation.
-    pub(crate) fn encoded(&self) -> [u8; ID_CHARS] {
-        let mut chars = [0; ID_CHARS];
-        URL_SAFE_NO_PAD
-            .encode_slice(self.bytes(), &mut chars)
-            .expect("35 bytes are 47 characters");
-        chars
-    }
-
-    fn bytes(&self) -> [u8; ID_BYTES] {
-        let mut bytes = [0; ID_BYTES];
+    pub(crate) fn encode_into<'a>(&self, chars: &'a mut [u8; MAX_ID_CHARS]) -> &'a str {
+        let mut bytes = [0; LOCAL_ID_BYTES];
         bytes[0] = FORM_STORED;
         bytes[1..3].copy_from_slice(&self.bucket.0.to_be_bytes());
-        bytes[3..].copy_from_slice(&self.secret);
-        bytes
+        bytes[3..ID_BYTES].copy_from_slice(&self.secret);
+        let bytes = match self.born {
+            None => &bytes[..ID_BYTES],
+            Some(born) => {
+                bytes[0] = FORM_LOCAL;
+                bytes[ID_BYTES..ID_BYTES + 4].copy_from_slice(&born.instance.to_be_bytes());
+                bytes[ID_BYTES + 4..].copy_from_slice(&born.at.to_be_bytes());
+                &bytes[..]
+            }
+        };
+        let written = URL_SAFE_NO_PAD
+            .encode_slice(bytes, chars)
+            .expect("43 bytes are 58 characters");
+        str::from_utf8(&chars[..written]).expect("base64 is ASCII")
     }
 
     /// What the store knows this session by.

@@ -44,6 +44,8 @@ pub(crate) struct Breaker {
     /// Counts the changes of mode: what was sent before one says nothing about what came after it.
     epoch: u64,
     last: Option<Beat>,
+    /// What has become of the store and is not made good yet.
+    owed: Continuity,
 }
 
 /// What has become of the store since it was last heard.
@@ -66,6 +68,7 @@ impl Breaker {
             slow: 0,
             epoch: 0,
             last: None,
+            owed: Continuity::Unbroken,
         }
     }
 
@@ -117,18 +120,33 @@ impl Breaker {
         opens
     }
 
-    /// A heartbeat was answered: what it says of the store. One that was away is recovering from here on.
+    /// A heartbeat was answered: what has become of the store since it was last made good. One that was away is
+    /// recovering from here on.
     pub(crate) fn beat(&mut self, beat: Beat, now: SystemTime) -> Continuity {
         self.slow = 0;
-        let continuity = self
-            .last
-            .as_ref()
-            .map_or(Continuity::Doubtful, |last| continuity(last, &beat));
+        let found = match &self.last {
+            Some(last) => continuity(last, &beat),
+            // Nothing was acknowledged to this instance yet.
+            None => Continuity::Unbroken,
+        };
+        self.owed = self.owed.max(found);
         self.last = Some(beat);
         if self.mode == Mode::Degraded {
             self.change(Mode::Recovering, now);
         }
-        continuity
+        self.owed
+    }
+
+    /// What was owed to the store is made good, if nothing has happened since.
+    pub(crate) const fn settled(&mut self, epoch: u64) {
+        if epoch == self.epoch {
+            self.owed = Continuity::Unbroken;
+        }
+    }
+
+    /// Whether the last call went unanswered.
+    pub(crate) const fn is_suspected(&self) -> bool {
+        self.slow > 0
     }
 
     /// What the next beat's value must be above.
@@ -140,6 +158,7 @@ impl Breaker {
     pub(crate) fn recovered(&mut self, epoch: u64, now: SystemTime) -> bool {
         let is_recovered = epoch == self.epoch && self.mode == Mode::Recovering;
         if is_recovered {
+            self.owed = Continuity::Unbroken;
             self.change(Mode::Healthy, now);
         }
         is_recovered

@@ -34,6 +34,8 @@ struct Made {
     limit: Option<Limit>,
     /// When it was made, here.
     at: Stamp,
+    /// It was sent to the store, which may have it.
+    sent: bool,
 }
 
 /// There is no room for another session.
@@ -70,6 +72,7 @@ impl Locals {
                     began_at: create.began_at,
                     limit: create.limit,
                     at,
+                    sent: false,
                 },
             );
         }
@@ -123,6 +126,7 @@ impl Locals {
                     began_at,
                     limit,
                     at: made.at,
+                    sent: false,
                 },
             );
         }
@@ -162,9 +166,22 @@ impl Locals {
                 record,
                 began_at: made.began_at,
                 limit: made.limit,
+                held: true,
             }),
             Entry::Ended(_) => None,
         }
+    }
+
+    /// The session is on its way to the store.
+    pub(crate) fn sent(&mut self, key: &RecordKey) {
+        if let Some(made) = self.made.get_mut(key) {
+            made.sent = true;
+        }
+    }
+
+    /// Whether it ever was.
+    pub(crate) fn was_sent(&self, key: &RecordKey) -> bool {
+        self.made.get(key).is_some_and(|made| made.sent)
     }
 
     /// The session is the store's now: nothing of it is left here.

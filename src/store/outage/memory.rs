@@ -93,7 +93,13 @@ impl Memory {
     pub(crate) fn read(&self, key: &RecordKey, up: bool, now: Moment) -> Course<Entry> {
         match self.local(key, up, now) {
             Course::Here(entry, here) => return Course::Here(entry, here),
-            Course::First => return Course::First,
+            // What is on its way, to a store that does not answer, may be read.
+            Course::First if up => return Course::First,
+            Course::First => {
+                if let Some(entry) = self.local_entry(key, now) {
+                    return Course::Here(entry, Here::Local);
+                }
+            }
             Course::Ask | Course::Away => {}
         }
         if up {
@@ -438,16 +444,19 @@ impl Memory {
         if self.busy.contains(key) || (up && self.locals.has(key)) {
             return Course::First;
         }
-        match self.locals.load(key, now.store, now.here) {
-            Some(Entry::Live(record)) => Course::Here(
-                match self.ended.covers(key, &record) {
-                    Some(tombstone) => Entry::Ended(tombstone),
-                    None => Entry::Live(record),
-                },
-                Here::Local,
-            ),
-            Some(ended @ Entry::Ended(_)) => Course::Here(ended, Here::Local),
+        match self.local_entry(key, now) {
+            Some(entry) => Course::Here(entry, Here::Local),
             None => Course::Ask,
+        }
+    }
+
+    fn local_entry(&self, key: &RecordKey, now: Moment) -> Option<Entry> {
+        match self.locals.load(key, now.store, now.here)? {
+            Entry::Live(record) => Some(match self.ended.covers(key, &record) {
+                Some(tombstone) => Entry::Ended(tombstone),
+                None => Entry::Live(record),
+            }),
+            ended @ Entry::Ended(_) => Some(ended),
         }
     }
 
@@ -535,6 +544,7 @@ impl Memory {
             if let Some(create) = self.locals.promotion(key, now.store, now.here)
                 && self.ended.covers(key, &create.record).is_none()
             {
+                self.locals.sent(key);
                 return Some(Delivery::Promote(Box::new(create)));
             }
             // It is over, by its clocks or by an end.
@@ -549,14 +559,19 @@ impl Memory {
         })))
     }
 
+    /// Whether something of this session has to reach the store.
+    pub(crate) fn is_due(&self, key: &RecordKey) -> bool {
+        self.busy.contains(key) || self.locals.has(key) || self.staged.has(key)
+    }
+
+    /// Whether the session was made here, and the store cannot have it.
+    pub(crate) fn is_only_here(&self, key: &RecordKey) -> bool {
+        self.locals.has(key) && !self.locals.was_sent(key)
+    }
+
     /// Nobody is at this session any more.
     pub(crate) fn finish(&mut self, key: &RecordKey) {
         self.busy.remove(key);
-    }
-
-    /// Whether somebody is bringing a session's to the store.
-    pub(crate) fn is_busy(&self, key: &RecordKey) -> bool {
-        self.busy.contains(key)
     }
 
     /// What the store said to a promotion.

@@ -1,0 +1,419 @@
+//! What an instance holds for the time when its store is away.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::sync::Notify;
+
+use super::breaker::{Breaker, Mode};
+use super::journal::{Added, Journal, JournalLimits, PendingEnd, PendingScope};
+use super::memory::{Limits, Memory, Moment};
+use super::part::{Epoch, PartState};
+use super::policy::{Health, Outage};
+use super::recovery;
+use super::stamp::Stamp;
+use crate::clock::{Clock, instant, micros};
+use crate::event;
+use crate::id::{Born, Bucket, RecordKey};
+use crate::record::{End, EndReason, Entry, Record, Tombstone};
+use crate::store::{EndScope, EndSessions, EndedSessions, ErasedStore, StoreError, rules};
+
+/// Leases, ends and local sessions are kept in so many pieces, each under its own lock.
+const SHARDS: usize = 64;
+/// So long a request waits for what must reach the store before it.
+const PATIENCE: Duration = Duration::from_millis(250);
+
+/// How a layer's store is watched, and what is done without it.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub(crate) outage: Outage,
+    pub(crate) local_ttl: Duration,
+    /// Leases take at most so many bytes.
+    pub(crate) lease_bytes: usize,
+    /// So do sessions that are made here, and what is written on leases.
+    pub(crate) local_bytes: usize,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+/// See the [module](self).
+pub(crate) struct Away {
+    pub(super) store: Arc<dyn ErasedStore>,
+    outage: Outage,
+    local_ttl: Duration,
+    shards: Box<[Mutex<Memory>]>,
+    parts: RwLock<Vec<Arc<PartState>>>,
+    journal: Mutex<Journal>,
+    /// How many ends are in it: for requests, which need no lock where there are none.
+    journaled: AtomicUsize,
+    /// Told when a session was brought to the store, or could not be.
+    pub(super) brought: Notify,
+    /// The latest `since` that was handed out here: no sign-in begins before it.
+    floor: AtomicU64,
+    zero: Instant,
+    clock: Arc<dyn Clock>,
+    instance: u32,
+    began: SystemTime,
+    watched: AtomicBool,
+}
+
+impl Away {
+    /// What goes around this store; `None` for a store that is never away.
+    pub(crate) fn over(
+        store: &Arc<dyn ErasedStore>,
+        settings: &Settings,
+    ) -> Option<Result<Self, getrandom::Error>> {
+        let parts = store.parts();
+        if parts.is_empty() {
+            return None;
+        }
+        let lease = settings.outage.lease();
+        let limits = Limits {
+            lease,
+            lease_bytes: settings.lease_bytes / SHARDS,
+            local: settings.outage.is_local(),
+            local_ttl: settings.local_ttl,
+            local_bytes: settings.local_bytes / SHARDS,
+            staged_bytes: settings.local_bytes / SHARDS,
+            ends: ENDS / SHARDS,
+            record_bytes: store.record_limit(),
+        };
+        let now = store.now();
+        let state = |part| Arc::new(PartState::new(part, Breaker::closed(now)));
+        Some(getrandom::u32().map(|instance| Self {
+            outage: settings.outage,
+            local_ttl: settings.local_ttl,
+            shards: std::iter::repeat_with(|| Mutex::new(Memory::new(limits)))
+                .take(SHARDS)
+                .collect(),
+            parts: RwLock::new(parts.into_iter().map(state).collect()),
+            journal: Mutex::new(Journal::new(JournalLimits::default())),
+            journaled: AtomicUsize::new(0),
+            brought: Notify::new(),
+            floor: AtomicU64::new(0),
+            zero: Instant::now(),
+            clock: Arc::clone(&settings.clock),
+            instance,
+            began: now,
+            watched: AtomicBool::new(false),
+            store: Arc::clone(store),
+        }))
+    }
+
+    pub(super) fn now(&self) -> SystemTime {
+        let floor = instant(self.floor.load(Ordering::Acquire));
+        self.store.now().max(floor)
+    }
+
+    pub(super) fn moment(&self) -> Moment {
+        Moment {
+            here: Stamp::now(self.zero, self.clock.now()),
+            store: self.now(),
+        }
+    }
+
+    pub(super) const fn refuses(&self) -> bool {
+        self.outage.refuses()
+    }
+
+    pub(super) const fn has_leases(&self) -> bool {
+        !self.outage.refuses()
+    }
+
+    pub(super) fn birth(&self) -> Born {
+        Born {
+            instance: self.instance,
+            at: self.seconds(),
+        }
+    }
+
+    fn seconds(&self) -> u32 {
+        u32::try_from(micros(self.clock.now()) / 1_000_000).unwrap_or(u32::MAX)
+    }
+
+    pub(super) fn memory(&self, bucket: Bucket) -> MutexGuard<'_, Memory> {
+        lock(&self.shards[usize::from(bucket.get()) % SHARDS])
+    }
+
+    pub(super) fn memories(&self) -> impl Iterator<Item = MutexGuard<'_, Memory>> {
+        self.shards.iter().map(lock)
+    }
+
+    pub(super) fn journal(&self) -> MutexGuard<'_, Journal> {
+        lock(&self.journal)
+    }
+
+    /// How many ends are pending has changed.
+    pub(super) fn journal_changed(&self, journal: &Journal) {
+        self.journaled.store(journal.len(), Ordering::Release);
+    }
+
+    pub(super) fn has_journal(&self) -> bool {
+        self.journaled.load(Ordering::Acquire) > 0
+    }
+
+    /// The part that has a bucket. One that was not known before is taken to be away until it has answered.
+    pub(super) fn part(self: &Arc<Self>, bucket: Bucket) -> Arc<PartState> {
+        let part = self.store.part(bucket);
+        let known = self.parts().iter().find(|known| known.part == part).cloned();
+        if let Some(known) = known {
+            return known;
+        }
+        let mut parts = self.parts.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = parts.iter().find(|known| known.part == part) {
+            return Arc::clone(known);
+        }
+        let state = Arc::new(PartState::new(part, Breaker::open(self.now())));
+        parts.push(Arc::clone(&state));
+        drop(parts);
+        recovery::watch_part(self, &state);
+        state
+    }
+
+    fn parts(&self) -> std::sync::RwLockReadGuard<'_, Vec<Arc<PartState>>> {
+        self.parts.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn all_parts(&self) -> Vec<Arc<PartState>> {
+        self.parts().clone()
+    }
+
+    /// The part has left the store.
+    pub(super) fn left(&self, part: &Arc<PartState>) {
+        let mut parts = self.parts.write().unwrap_or_else(PoisonError::into_inner);
+        parts.retain(|known| !Arc::ptr_eq(known, part));
+    }
+
+    /// Begins to watch the store, once, where there is a runtime to do it in.
+    pub(super) fn watch(self: &Arc<Self>) {
+        if self.watched.load(Ordering::Relaxed)
+            || tokio::runtime::Handle::try_current().is_err()
+            || self.watched.swap(true, Ordering::Relaxed)
+        {
+            return;
+        }
+        let parts: Vec<_> = self.parts().clone();
+        for part in &parts {
+            recovery::watch_part(self, part);
+        }
+    }
+
+    /// Whoever watched has gone with its runtime.
+    pub(super) fn unwatched(&self) {
+        self.watched.store(false, Ordering::Relaxed);
+    }
+
+    pub(super) fn health(&self) -> Health {
+        let worst = self
+            .parts()
+            .iter()
+            .map(|part| part.mode())
+            .max_by_key(|(mode, since)| (*mode, std::cmp::Reverse(*since)));
+        let (mode, since) = worst.unwrap_or((Mode::Healthy, self.began));
+        let mut health = Health {
+            mode,
+            since,
+            leases: 0,
+            local: 0,
+            pending: self.journaled.load(Ordering::Relaxed),
+        };
+        for memory in self.memories() {
+            health.leases += memory.leases.len();
+            health.local += memory.locals.len();
+            health.pending += memory.staged.len();
+        }
+        health
+    }
+
+    /// A call failed: the breaker, and whoever watches it, are told.
+    pub(super) fn failed(&self, part: &PartState, sent: Epoch, error: &StoreError) {
+        if let Some(change) = part.failed(sent, error.failure(), self.now()) {
+            event::mode_changed(change.mode, change.after, Some(error));
+        }
+    }
+
+    /// What a request gets that needs the store.
+    pub(super) fn error(&self) -> StoreError {
+        StoreError::new("the store is away, and what is known here does not answer this")
+            .with_failure(crate::store::Failure::Unreachable)
+    }
+
+    /// A session that was made by another instance while the store was away, and that the store does not have: it may
+    /// get there yet, for as long as sessions are kept for that.
+    pub(super) fn foreign(&self, born: Born) -> Result<Option<Entry>, StoreError> {
+        let age = Duration::from_secs(self.seconds().saturating_sub(born.at).into());
+        if age < self.local_ttl && born.instance != self.instance {
+            return Err(StoreError::new(
+                "a session that another instance made while the store was away is not in the store yet",
+            ));
+        }
+        Ok(Some(Entry::Ended(Tombstone {
+            handle: uuid::Uuid::nil().into(),
+            end: End::new(EndReason::StoreLost, self.now()),
+            successor: None,
+        })))
+    }
+
+    /// What is to be told of a session: not that it is live, if its end has still to reach the store.
+    pub(super) fn told(&self, key: &RecordKey, entry: Option<Entry>) -> Option<Entry> {
+        match entry {
+            Some(Entry::Live(record)) if self.has_journal() => {
+                let end = self.journal().covers(key, &record);
+                Some(match end {
+                    Some(end) => Entry::Ended(Tombstone {
+                        handle: record.handle(),
+                        end,
+                        successor: None,
+                    }),
+                    None => Entry::Live(record),
+                })
+            }
+            entry => entry,
+        }
+    }
+
+    /// Those of a list whose end has not still to reach the store.
+    pub(super) fn not_ended(&self, mut records: Vec<Record>) -> Vec<Record> {
+        if self.has_journal() {
+            let journal = self.journal();
+            records.retain(|record| journal.covers_user(record).is_none());
+        }
+        records
+    }
+
+    /// Ends sessions here, and notes that the store has to.
+    pub(super) async fn end_later(
+        self: &Arc<Self>,
+        bucket: Bucket,
+        end: EndSessions,
+    ) -> Result<EndedSessions, StoreError> {
+        let now = self.moment();
+        let since = rules::after(now.store);
+        // Before anybody is told: who signs in from here on began after it.
+        self.floor.fetch_max(micros(since), Ordering::AcqRel);
+        let (ended, pending) = {
+            let mut memory = self.memory(bucket);
+            let name = match &end.scope {
+                EndScope::One(key, _) => memory.name(key, now),
+                EndScope::Handle(..) | EndScope::Others(..) | EndScope::All(_) => None,
+            };
+            let needless = match &end.scope {
+                EndScope::One(key, _) => memory.is_only_here(key),
+                EndScope::Handle(..) | EndScope::Others(..) | EndScope::All(_) => false,
+            };
+            let ended = memory.end(bucket, &end, since, now);
+            let scope = pending_scope(&end.scope, bucket, name, since);
+            (ended, (!needless).then_some(scope))
+        };
+        let Some(scope) = pending else {
+            return Ok(ended);
+        };
+        let added = {
+            let mut journal = self.journal();
+            let added = journal.add(PendingEnd {
+                scope,
+                reason: end.reason,
+                note: end.note,
+                at: now.store,
+            });
+            self.journal_changed(&journal);
+            added
+        };
+        match added {
+            Added::Kept(_) => {}
+            Added::Collapsed(_) => event::journal_collapsed(),
+            Added::Full => {
+                return Err(StoreError::new(
+                    "the store is away, and too many ends wait for it already: this one holds here alone",
+                ));
+            }
+        }
+        // It may be back by now, and its recovery over.
+        recovery::send_ends(self);
+        Ok(ended)
+    }
+
+    /// Brings to the store what a session owes it, as far as that can be waited for; how the part is afterwards.
+    pub(super) async fn bring(self: &Arc<Self>, key: &RecordKey, part: &Arc<PartState>) -> Epoch {
+        recovery::bring(self, *key, part);
+        let brought = async {
+            loop {
+                let told = self.brought.notified();
+                if !self.memory(key.bucket).is_due(key) || !part.epoch().is_up() {
+                    return;
+                }
+                told.await;
+            }
+        };
+        if tokio::time::timeout(PATIENCE, brought).await.is_err() {
+            return part.epoch().as_away();
+        }
+        part.epoch()
+    }
+
+    /// The same for all sessions of a bucket.
+    pub(super) async fn bring_all(
+        self: &Arc<Self>,
+        bucket: Bucket,
+        part: &Arc<PartState>,
+    ) -> Epoch {
+        let due = self.memory(bucket).due(|other| other == bucket);
+        let mut epoch = part.epoch();
+        for key in due {
+            if !epoch.is_up() {
+                break;
+            }
+            epoch = self.bring(&key, part).await;
+        }
+        epoch
+    }
+}
+
+/// So many ends are remembered for ten minutes.
+const ENDS: usize = 262_144;
+
+fn pending_scope(
+    scope: &EndScope,
+    bucket: Bucket,
+    name: Option<(crate::id::UserId, crate::id::Handle)>,
+    before: SystemTime,
+) -> PendingScope {
+    match (scope, name) {
+        (EndScope::One(key, _), None) => PendingScope::Key(*key),
+        (EndScope::One(..), Some((user, handle))) => PendingScope::Handle {
+            user,
+            bucket,
+            handle,
+        },
+        (EndScope::Handle(user, handle), _) => PendingScope::Handle {
+            user: user.clone(),
+            bucket,
+            handle: *handle,
+        },
+        (EndScope::Others(user, kept), _) => PendingScope::User {
+            user: user.clone(),
+            bucket,
+            keep: Some(*kept),
+            before,
+        },
+        (EndScope::All(user), _) => PendingScope::User {
+            user: user.clone(),
+            bucket,
+            keep: None,
+            before,
+        },
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing panics under them but a bug; each function leaves what it holds whole.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl std::fmt::Debug for Away {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Away")
+            .field("outage", &self.outage)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,410 @@
+//! The store as a layer sees it: itself while it is there, and what this instance may answer while it is away.
+//!
+//! A thin shell: [`Memory`], [`Journal`](super::journal::Journal) and [`Breaker`](super::breaker::Breaker) decide, this
+//! asks. No lock is held across an await.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::away::Away;
+use super::memory::{Course, Here};
+use super::part::Epoch;
+use super::policy::Health;
+use crate::id::{Born, Bucket, RecordKey, UserId};
+use crate::record::{Entry, Record};
+use crate::session::{Freshness, Outcome};
+use crate::store::{
+    Applied, Apply, Create, Created, EndScope, EndSessions, EndedSessions, ErasedStore, Failure,
+    Replace, Replaced, StoreError,
+};
+
+/// A store, and what is done while it is away. Without the latter, every call is the store's own.
+#[derive(Clone)]
+pub(crate) struct Shield {
+    store: Arc<dyn ErasedStore>,
+    away: Option<Arc<Away>>,
+}
+
+/// What an operation came to, and on what that rests.
+#[derive(Debug)]
+pub(crate) struct Told<T> {
+    pub(crate) value: T,
+    pub(crate) freshness: Freshness,
+}
+
+impl<T> Told<T> {
+    const fn live(value: T) -> Self {
+        Self {
+            value,
+            freshness: Freshness::Live,
+        }
+    }
+
+    const fn here(value: T, here: Here) -> Self {
+        Self {
+            value,
+            freshness: match here {
+                Here::Local => Freshness::Local,
+                Here::Lease => Freshness::Stale,
+            },
+        }
+    }
+
+    /// Whether the store has it.
+    pub(crate) const fn outcome(&self) -> Outcome {
+        match self.freshness {
+            Freshness::Live => Outcome::Committed,
+            Freshness::Stale | Freshness::Local => Outcome::Pending,
+        }
+    }
+}
+
+impl Shield {
+    /// The store alone.
+    pub(crate) const fn none(store: Arc<dyn ErasedStore>) -> Self {
+        Self { store, away: None }
+    }
+
+    pub(crate) fn new(store: Arc<dyn ErasedStore>, away: Away) -> Self {
+        Self {
+            store,
+            away: Some(Arc::new(away)),
+        }
+    }
+
+    /// Begins to watch the store, where there is a runtime to do it in.
+    pub(crate) fn watch(&self) {
+        if let Some(away) = &self.away {
+            away.watch();
+        }
+    }
+
+    pub(crate) fn now(&self) -> SystemTime {
+        match &self.away {
+            Some(away) => away.now(),
+            None => self.store.now(),
+        }
+    }
+
+    pub(crate) fn bucket(&self, user: &UserId) -> Bucket {
+        self.store.bucket(user)
+    }
+
+    /// Where and when a session is born that is made here now.
+    pub(crate) fn birth(&self, freshness: Freshness) -> Option<Born> {
+        match freshness {
+            Freshness::Local => self.away.as_ref().map(|away| away.birth()),
+            Freshness::Live | Freshness::Stale => None,
+        }
+    }
+
+    /// `None`: a store that is never away.
+    pub(crate) fn health(&self) -> Option<Health> {
+        self.away.as_ref().map(|away| away.health())
+    }
+
+    /// Reads a session. `born`: what its id says of its birth.
+    pub(crate) async fn load(
+        &self,
+        key: RecordKey,
+        born: Option<Born>,
+    ) -> Result<Told<Option<Entry>>, StoreError> {
+        let Some(away) = &self.away else {
+            return self.store.load(key).await.map(Told::live);
+        };
+        away.watch();
+        let part = away.part(key.bucket);
+        let now = away.moment();
+        let mut sent = part.epoch();
+        let mut course = away.memory(key.bucket).read(&key, sent.is_up(), now);
+        if matches!(course, Course::First) {
+            sent = away.bring(&key, &part).await;
+            let now = away.moment();
+            course = away.memory(key.bucket).read(&key, sent.is_up(), now);
+        }
+        match course {
+            Course::Here(entry, here) => {
+                return Ok(Told::here(away.told(&key, Some(entry)), here));
+            }
+            Course::First | Course::Away => return away.unknown(&key, born),
+            Course::Ask => {}
+        }
+        let now = away.moment();
+        let answer = tokio::select! {
+            biased;
+            answer = self.store.load(key) => answer,
+            () = part.opened(sent) => Err(away.error()),
+        };
+        let error = match answer {
+            Ok(entry) => {
+                part.answered(sent);
+                let then = away.moment();
+                let entry = away
+                    .memory(key.bucket)
+                    .loaded(&key, entry, now.here, then);
+                let entry = away.told(&key, entry);
+                return match (entry, born) {
+                    (None, Some(born)) => away.foreign(born).map(Told::live),
+                    (entry, _) => Ok(Told::live(entry)),
+                };
+            }
+            Err(error) => error,
+        };
+        away.failed(&part, sent, &error);
+        let now = away.moment();
+        let course = away.memory(key.bucket).read(&key, false, now);
+        match course {
+            Course::Here(entry, here) => Ok(Told::here(away.told(&key, Some(entry)), here)),
+            Course::Ask | Course::First | Course::Away => Err(error),
+        }
+    }
+
+    /// Reads several: twin cookies.
+    pub(crate) async fn load_each(
+        &self,
+        keys: &[(RecordKey, Option<Born>)],
+    ) -> Result<Vec<Told<Option<Entry>>>, StoreError> {
+        if self.away.is_none() {
+            let keys: Vec<_> = keys.iter().map(|(key, _)| *key).collect();
+            let entries = self.store.load_each(&keys).await?;
+            return Ok(entries.into_iter().map(Told::live).collect());
+        }
+        // Few bring twins, and each of them may be known in another way.
+        let loads = keys.iter().map(|(key, born)| self.load(*key, *born));
+        let loaded = futures_util::future::join_all(loads).await;
+        // One that opens a session is enough.
+        let opens = |told: &Result<Told<Option<Entry>>, StoreError>| {
+            matches!(told, Ok(told) if matches!(told.value, Some(Entry::Live(_))))
+        };
+        if loaded.iter().any(opens) {
+            return Ok(loaded
+                .into_iter()
+                .map(|told| told.unwrap_or_else(|_| Told::live(None)))
+                .collect());
+        }
+        loaded.into_iter().collect()
+    }
+
+    pub(crate) async fn create(&self, create: Create) -> Result<Told<Created>, StoreError> {
+        let Some(away) = &self.away else {
+            return self.store.create(create).await.map(Told::live);
+        };
+        away.watch();
+        let part = away.part(create.key.bucket);
+        let mut sent = part.epoch();
+        loop {
+            let now = away.moment();
+            let course = away
+                .memory(create.key.bucket)
+                .create(&create, sent.is_up(), now);
+            match course {
+                Course::Here(created, here) => return Ok(Told::here(created, here)),
+                Course::First | Course::Away => return Err(away.error()),
+                Course::Ask => {}
+            }
+            match self.store.create(create.clone()).await {
+                Ok(created) => {
+                    part.answered(sent);
+                    if let Created::Created(ended) = &created {
+                        let then = away.moment();
+                        away.memory(create.key.bucket)
+                            .created(&create, ended, now.here, then);
+                    }
+                    return Ok(Told::live(created));
+                }
+                Err(error) => {
+                    away.failed(&part, sent, &error);
+                    sent = again(&part.epoch(), &error).ok_or(error)?;
+                }
+            }
+        }
+    }
+
+    /// `read`: on what the changes rest.
+    pub(crate) async fn apply(
+        &self,
+        mut apply: Apply,
+        read: Freshness,
+    ) -> Result<Told<Applied>, StoreError> {
+        let Some(away) = &self.away else {
+            return self.store.apply(apply).await.map(Told::live);
+        };
+        let bucket = apply.key.bucket;
+        let part = away.part(bucket);
+        let mut sent = part.epoch();
+        // What was decided on a lease must not go over what was written since.
+        if let (Freshness::Stale, Some(record), true) = (read, &apply.read, sent.is_up()) {
+            apply.changes = super::staged::compared(&apply.changes, record);
+        }
+        for _ in 0..3 {
+            let now = away.moment();
+            let course = away.memory(bucket).apply(&apply, sent.is_up(), now);
+            match course {
+                Course::Here(applied, here) => {
+                    let stale = matches!(applied, Applied::Saved(_)).then_some(here);
+                    return Ok(match stale {
+                        Some(here) => Told::here(applied, here),
+                        None => Told::live(applied),
+                    });
+                }
+                Course::First => {
+                    sent = away.bring(&apply.key, &part).await;
+                    continue;
+                }
+                Course::Away => return Err(away.error()),
+                Course::Ask => {}
+            }
+            let kept = away.has_leases().then(|| Apply {
+                key: apply.key,
+                changes: apply.changes.clone(),
+                seen: apply.seen.clone(),
+                read: None,
+            });
+            match self.store.apply(apply.clone()).await {
+                Ok(applied) => {
+                    part.answered(sent);
+                    if let (Applied::Saved(_), Some(kept)) = (&applied, kept) {
+                        let then = away.moment();
+                        away.memory(bucket).applied(&kept, then);
+                    }
+                    return Ok(Told::live(applied));
+                }
+                Err(error) => {
+                    away.failed(&part, sent, &error);
+                    sent = again(&part.epoch(), &error).ok_or(error)?;
+                }
+            }
+        }
+        Err(away.error())
+    }
+
+    pub(crate) async fn replace(&self, replace: Replace) -> Result<Told<Replaced>, StoreError> {
+        let Some(away) = &self.away else {
+            return self.store.replace(replace).await.map(Told::live);
+        };
+        let bucket = replace.key.bucket;
+        let part = away.part(bucket);
+        let mut sent = part.epoch();
+        for _ in 0..3 {
+            let now = away.moment();
+            let course = away.memory(bucket).replace(&replace, sent.is_up(), now);
+            match course {
+                Course::Here(replaced, here) => {
+                    return Ok(Told::here(replaced, here));
+                }
+                Course::First => {
+                    sent = away.bring(&replace.key, &part).await;
+                    continue;
+                }
+                Course::Away => return Err(away.error()),
+                Course::Ask => {}
+            }
+            match self.store.replace(replace.clone()).await {
+                Ok(replaced) => {
+                    part.answered(sent);
+                    if let Replaced::Replaced { record, ended } = &replaced {
+                        let then = away.moment();
+                        away.memory(bucket)
+                            .replaced(&replace, record, ended, now.here, then);
+                    }
+                    return Ok(Told::live(replaced));
+                }
+                Err(error) => {
+                    away.failed(&part, sent, &error);
+                    sent = again(&part.epoch(), &error).ok_or(error)?;
+                }
+            }
+        }
+        Err(away.error())
+    }
+
+    /// Ends sessions: in the store, or here at once and in the store later.
+    pub(crate) async fn end(&self, end: EndSessions) -> Result<Told<EndedSessions>, StoreError> {
+        let Some(away) = &self.away else {
+            return self.store.end(end).await.map(Told::live);
+        };
+        away.watch();
+        let bucket = self.bucket_of(&end.scope);
+        let part = away.part(bucket);
+        let mut sent = part.epoch();
+        if sent.is_up() {
+            // What is not in the store yet cannot be ended there.
+            sent = away.bring_all(bucket, &part).await;
+        }
+        if sent.is_up() {
+            match self.store.end(end.clone()).await {
+                Ok(ended) => {
+                    part.answered(sent);
+                    let now = away.moment();
+                    let since = ended.since.unwrap_or(now.store);
+                    away.memory(bucket).end(bucket, &end, since, now);
+                    return Ok(Told::live(ended));
+                }
+                Err(error) => {
+                    away.failed(&part, sent, &error);
+                    if away.refuses() {
+                        return Err(error);
+                    }
+                }
+            }
+        } else if away.refuses() {
+            return Err(away.error());
+        }
+        away.end_later(bucket, end).await.map(|value| Told {
+            value,
+            freshness: Freshness::Stale,
+        })
+    }
+
+    pub(crate) async fn list(&self, user: UserId) -> Result<Vec<Record>, StoreError> {
+        let Some(away) = &self.away else {
+            return self.store.list(user).await;
+        };
+        let bucket = self.bucket(&user);
+        let part = away.part(bucket);
+        let sent = away.bring_all(bucket, &part).await;
+        if !sent.is_up() {
+            return Err(away.error());
+        }
+        let answer = tokio::select! {
+            biased;
+            answer = self.store.list(user) => answer,
+            () = part.opened(sent) => Err(away.error()),
+        };
+        match answer {
+            Ok(records) => {
+                part.answered(sent);
+                Ok(away.not_ended(records))
+            }
+            Err(error) => {
+                away.failed(&part, sent, &error);
+                Err(error)
+            }
+        }
+    }
+
+    fn bucket_of(&self, scope: &EndScope) -> Bucket {
+        match scope {
+            EndScope::One(key, _) => key.bucket,
+            EndScope::Handle(user, _) | EndScope::Others(user, _) | EndScope::All(user) => {
+                self.bucket(user)
+            }
+        }
+    }
+}
+
+/// Whether an operation that failed may be done here instead: nothing of it has happened, and the store is away now.
+fn again(now: &Epoch, error: &StoreError) -> Option<Epoch> {
+    let undone = match error.failure() {
+        Failure::Unreachable | Failure::Refused => true,
+        Failure::Full | Failure::Silent | Failure::Other => false,
+    };
+    (undone && !now.is_up()).then_some(*now)
+}
+
+/// Nothing of a store's is shown.
+impl std::fmt::Debug for Shield {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shield").finish_non_exhaustive()
+    }
+}
