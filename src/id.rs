@@ -285,7 +285,7 @@ impl fmt::Display for Bucket {
 }
 
 /// SHA-256 over the parts, one behind the other. By the library that TLS brings along, so that there is but one.
-fn sha256(parts: &[&[u8]]) -> [u8; 32] {
+pub(crate) fn sha256(parts: &[&[u8]]) -> [u8; 32] {
     let mut context = digest::Context::new(&SHA256);
     for part in parts {
         context.update(part);

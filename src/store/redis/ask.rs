@@ -5,10 +5,10 @@ use std::borrow::Cow;
 use redis::Cmd;
 
 use super::keys::Keyspace;
-use super::script::{APPLY, CREATE, END_ONE, END_USER, LIST, REPLACE};
+use super::script::{APPLY, BEAT, CREATE, END_ONE, END_USER, LIST, REPLACE};
 use super::servers::Attempt;
 use crate::clock::micros;
-use crate::id::{Kind, RecordKey, UserId};
+use crate::id::{Bucket, Kind, RecordKey, UserId};
 use crate::record::{
     Change, Changes, End, EndReason, Entry, Guard, Op, Record, Seen, cut, wire_address, wire_agent,
 };
@@ -241,6 +241,23 @@ pub(super) fn list(keys: &Keyspace, user: &UserId, attempt: &Attempt) -> Cmd {
     command
         .arg(keys.index(user))
         .arg(keys.records(Kind::User, keys.bucket(user)));
+    command
+}
+
+/// `generation`: of a beat that is the first.
+pub(super) fn beat(
+    keys: &Keyspace,
+    tag: Bucket,
+    generation: u64,
+    least: u64,
+    attempt: &Attempt,
+) -> Cmd {
+    let mut command = BEAT.command(attempt.with_text, 1, 0);
+    command
+        .arg(keys.beat(tag))
+        .arg(attempt.not_after)
+        .arg(format!("{generation:016x}"))
+        .arg(least);
     command
 }
 

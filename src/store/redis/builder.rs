@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use redis::ConnectionInfo;
 
 use super::clock::StoreClock;
+use super::heart::Hearts;
 use super::keys::Keyspace;
 use super::pursuit::Pursuit;
 use super::servers::Servers;
@@ -224,6 +225,7 @@ impl RedisStoreBuilder {
             servers: Servers::new(reach, Arc::clone(&clock)),
             clock,
             pursuit: Pursuit::default(),
+            hearts: Hearts::default(),
             malformed: Tally::default(),
             budget: self.operation,
             record_limit: self.record_limit,

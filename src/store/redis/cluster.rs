@@ -3,7 +3,7 @@
 //! Not the client library's cluster connection, for that sends a command again when its connection was cut: an update
 //! could be applied twice.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,9 +18,11 @@ use super::call::Via;
 use super::connection::Door;
 use super::failure::{at, failure};
 use super::node::Node;
+use super::parts::Parts;
 use super::slots::{MOST, Place, SLOTS, ranges, slot};
 use super::target::{Limits, at_place};
 use crate::id::Bucket;
+use crate::store::Part;
 
 /// The slots are looked up no more often than this.
 const PACE: Duration = Duration::from_millis(100);
@@ -42,6 +44,7 @@ pub(super) struct Cluster {
     /// Those of the map, and those that a redirection named since.
     nodes: Mutex<HashMap<Place, Arc<Node>>>,
     look: Mutex<Look>,
+    parts: Mutex<Parts>,
     turn: AtomicUsize,
 }
 
@@ -49,6 +52,12 @@ pub(super) struct Cluster {
 struct Map {
     owners: Box<[u16]>,
     nodes: Vec<Arc<Node>>,
+    /// Of each node.
+    numbers: Vec<Part>,
+    /// Of each slot: of the server that has it, or had it last.
+    parts: Box<[Part]>,
+    /// Each of these once.
+    all_parts: Box<[Part]>,
 }
 
 /// The state of looking up the slots.
@@ -70,9 +79,13 @@ impl Cluster {
             map: watch::Sender::new(Arc::new(Map {
                 owners: Box::default(),
                 nodes: Vec::new(),
+                numbers: Vec::new(),
+                parts: Box::default(),
+                all_parts: Box::default(),
             })),
             nodes: Mutex::default(),
             look: Mutex::default(),
+            parts: Mutex::default(),
             turn: AtomicUsize::new(0),
         }
     }
@@ -117,6 +130,34 @@ impl Cluster {
         self.wait_for(|map| (!map.nodes.is_empty()).then(|| map.nodes.clone()))
             .await
             .ok_or_else(|| self.failed(|| "the cluster names no primary".to_owned()))
+    }
+
+    /// The parts of all slots.
+    pub(super) fn parts(&self) -> Vec<Part> {
+        let parts = self.map.borrow().all_parts.to_vec();
+        if parts.is_empty() {
+            // Nobody is known yet; but somebody has each slot.
+            return vec![Part::default()];
+        }
+        parts
+    }
+
+    /// The part that has the bucket's slot, or had it last.
+    pub(super) fn part(&self, bucket: Bucket) -> Part {
+        self.map.borrow().part(slot(bucket))
+    }
+
+    /// A part's server, and a tag whose slot it has.
+    pub(super) async fn place(
+        self: &Arc<Self>,
+        part: Part,
+        known: Option<Bucket>,
+        passed: &[Bucket],
+    ) -> Option<(Arc<Node>, Bucket)> {
+        if !passed.is_empty() {
+            self.look_up();
+        }
+        self.wait_for(|map| map.place(part, known, passed)).await
     }
 
     /// Looks up the slots, in the background, unless that is being done or has just been.
@@ -220,6 +261,9 @@ impl Cluster {
         let mut map = Map {
             owners: vec![NOBODY; usize::from(SLOTS)].into(),
             nodes: Vec::new(),
+            numbers: Vec::new(),
+            parts: Box::default(),
+            all_parts: Box::default(),
         };
         let mut numbers: HashMap<Place, u16> = HashMap::new();
         for range in ranges {
@@ -241,7 +285,22 @@ impl Cluster {
     }
 
     /// Takes a new map. The pools of servers that are not in it are dropped, with the last of their users.
-    fn found(&self, map: Map) {
+    fn found(&self, mut map: Map) {
+        let names = map.nodes.iter().map(|node| node.name());
+        map.numbers = self
+            .parts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .of(names);
+        let before = Arc::clone(&self.map.borrow());
+        map.parts = (0..SLOTS)
+            .map(|slot| {
+                let now = map.numbers.get(usize::from(map.owners[usize::from(slot)]));
+                now.copied().unwrap_or_else(|| before.part(slot))
+            })
+            .collect();
+        let all: BTreeSet<Part> = map.parts.iter().copied().collect();
+        map.all_parts = all.into_iter().collect();
         self.known()
             .retain(|_, node| map.nodes.iter().any(|other| Arc::ptr_eq(node, other)));
         self.look().failed = None;
@@ -293,6 +352,30 @@ impl Map {
     fn owner(&self, slot: u16) -> Option<&Arc<Node>> {
         let number = self.owners.get(usize::from(slot))?;
         self.nodes.get(usize::from(*number))
+    }
+
+    fn part(&self, slot: u16) -> Part {
+        let part = self.parts.get(usize::from(slot));
+        part.copied().unwrap_or_default()
+    }
+
+    fn place(
+        &self,
+        part: Part,
+        known: Option<Bucket>,
+        passed: &[Bucket],
+    ) -> Option<(Arc<Node>, Bucket)> {
+        let number = self.numbers.iter().position(|number| *number == part)?;
+        let has = |tag: &Bucket| {
+            let slot = slot(*tag);
+            usize::from(self.owners[usize::from(slot)]) == number
+                && passed.iter().all(|passed| self::slot(*passed) != slot)
+        };
+        // The first, so that instances find the same; and the same as before, so that they find what they left.
+        let tag = known
+            .filter(has)
+            .or_else(|| (0..=u16::MAX).map(Bucket::from).find(has))?;
+        Some((Arc::clone(&self.nodes[number]), tag))
     }
 }
 

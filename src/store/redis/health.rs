@@ -68,6 +68,11 @@ impl Health {
         self.failed().as_ref().map(|(_, error)| error.clone())
     }
 
+    /// Whether one could not be made since.
+    pub(super) fn has_failed_since(&self, since: Instant) -> bool {
+        self.failed().as_ref().is_some_and(|(at, _)| *at >= since)
+    }
+
     /// How long to wait before the next is made.
     pub(super) fn pause(&self, now: Instant, pace: Duration) -> Option<Duration> {
         let failed = self.failed().as_ref().map(|(at, _)| *at)?;

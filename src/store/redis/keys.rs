@@ -93,6 +93,14 @@ impl Keyspace {
         self.prefixed("user_since:", self.bucket(user), user.as_str())
     }
 
+    /// The key of a heartbeat in the slot of this tag.
+    pub(super) fn beat(&self, tag: Bucket) -> String {
+        let mut key = self.prefixed("beat:", tag, "");
+        // It is of nobody: nothing comes behind the tag.
+        key.pop();
+        key
+    }
+
     fn prefixed(&self, family: &str, bucket: Bucket, rest: &str) -> String {
         let mut key =
             String::with_capacity(self.prefix.len() + family.len() + "{0123}:".len() + rest.len());
@@ -163,6 +171,8 @@ mod tests {
             shop.since(&alice),
             format!("shop:user_since:{{{tag}}}:alice")
         );
+        assert_eq!(shop.beat(Bucket::from(0x0a3f)), "shop:beat:{0a3f}");
+        assert_eq!(plain.beat(Bucket::from(0)), "beat:{0000}");
         assert_eq!(shop.indexes(Kind::User, tag) + "alice", shop.index(&alice));
         assert_eq!(shop.sinces(tag) + "alice", shop.since(&alice));
         assert_ne!(shop.bucket(&alice), plain.bucket(&alice));

@@ -17,8 +17,11 @@ mod connection;
 mod count;
 mod failure;
 mod health;
+mod heart;
 mod keys;
 mod node;
+#[cfg(feature = "cluster")]
+mod parts;
 mod pursuit;
 mod reply;
 mod script;
@@ -40,13 +43,14 @@ pub use builder::RedisStoreBuilder;
 use self::ask::Unchanged;
 use self::clock::StoreClock;
 use self::failure::CallError;
+use self::heart::Hearts;
 use self::keys::Keyspace;
 use self::pursuit::Pursuit;
 use self::reply::{Answer, Loading, Unusable};
 use self::servers::{Again, Attempt, Servers};
 use super::{
-    Applied, Apply, Create, Created, EndScope, EndSessions, EndedSessions, Failure, Replace,
-    Replaced, SessionStore, StoreError,
+    Applied, Apply, Beat, Create, Created, EndScope, EndSessions, EndedSessions, Failure, Part,
+    Replace, Replaced, SessionStore, StoreError,
 };
 use crate::clock::micros;
 use crate::error::ConfigError;
@@ -65,7 +69,8 @@ use crate::record::{End, EndReason, Entry, Record};
 /// | [`load_each`](SessionStore::load_each) | as many `GET`s, in one pipeline |
 /// | [`create`](SessionStore::create), [`apply`](SessionStore::apply), [`replace`](SessionStore::replace), [`end`](SessionStore::end), [`list`](SessionStore::list) | one `EVALSHA` |
 /// | [`count`](SessionStore::count) | as many `SCAN`s and `GETRANGE`s as it takes: for administration, never in a request |
-/// | once a second | one `TIME` |
+/// | [`beat`](SessionStore::beat) | one pipeline to one primary: `TIME`, one `EVALSHA`, `INFO server`, `INFO replication` |
+/// | once a second | one `TIME` to each primary whose clock no `beat` has just read |
 ///
 /// A user has at most 1,000 sessions, or what the layer's limit allows: one more ends the oldest. Every list has a
 /// bound, and a script that ends a user's sessions must not hold up the server.
@@ -91,6 +96,7 @@ struct Inner {
     servers: Servers,
     clock: Arc<StoreClock>,
     pursuit: Pursuit,
+    hearts: Hearts,
     malformed: Tally,
     budget: Duration,
     record_limit: usize,
@@ -212,6 +218,18 @@ impl SessionStore for RedisStore {
 
     fn bucket(&self, user: &UserId) -> Bucket {
         self.0.keys.bucket(user)
+    }
+
+    fn parts(&self) -> Vec<Part> {
+        self.0.servers.parts()
+    }
+
+    fn part(&self, bucket: Bucket) -> Part {
+        self.0.servers.part(bucket)
+    }
+
+    async fn beat(&self, part: Part, least: u64) -> Result<Beat, StoreError> {
+        heart::beat(&self.0, part, least).await
     }
 
     async fn create(&self, create: Create) -> Result<Created, StoreError> {

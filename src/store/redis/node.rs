@@ -1,6 +1,7 @@
 //! One server, or what stands for one: its pool.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -11,8 +12,9 @@ use tokio::time::timeout;
 use super::beat::Clocks;
 use super::call::{Attempt, Call, Step};
 use super::connection::{Connection, Door, Manager, TIME};
-use super::failure::{Trouble, failure, understood};
+use super::failure::{CallError, Trouble, failure, understood};
 use super::health::Health;
+use super::heart;
 use super::target::Limits;
 
 /// A waiting checkout asks the pool again so often: the pool does not tell those who wait that a connection could not
@@ -23,8 +25,29 @@ const SLOW: Duration = Duration::from_millis(50);
 /// For so long a command may still run after it was sent, by the server's clock, in microseconds.
 const NOT_AFTER: u64 = 5_000_000;
 
+/// For so long a heartbeat's reading of the clock will do: a heartbeat that comes once a second may come a little late.
+const LATELY: Duration = Duration::from_millis(1500);
+
+/// Servers are told apart by it that do not say who they are.
+static NEXT: AtomicU64 = AtomicU64::new(0);
+
+/// A server's answer to a heartbeat.
+#[derive(Debug)]
+pub(super) struct Pulse {
+    /// The script's.
+    pub(super) reply: Value,
+    /// Who the server is.
+    pub(super) server: u64,
+}
+
 /// A server and its connections.
 pub(super) struct Node {
+    number: u64,
+    zero: Instant,
+    /// When a heartbeat read the clock last, in milliseconds since `zero`, and one more; 0: the last one did not.
+    beaten: AtomicU64,
+    /// Of which connections it is known that they may not ask the server who it is: their generation, and one more.
+    mute: AtomicU64,
     name: Box<str>,
     pool: RwLock<Pool<Manager>>,
     manager: Manager,
@@ -48,6 +71,10 @@ impl Node {
         );
         let ask = limits.checkout.min(ASK);
         Self {
+            number: NEXT.fetch_add(1, Ordering::Relaxed),
+            zero: Instant::now(),
+            beaten: AtomicU64::new(0),
+            mute: AtomicU64::new(0),
             name,
             pool: RwLock::new(pool(manager.clone(), limits.connections, ask)),
             manager,
@@ -182,6 +209,146 @@ impl Node {
         let replies = connection.send_all(commands, wait).await;
         self.judge(&connection, wait, replies.as_ref().err());
         replies
+    }
+
+    /// A heartbeat: what `build` makes, behind a look at the clock, and before the question who the server is. One
+    /// attempt, unless the connection turns out to have been cut, or the server does not know the script.
+    pub(super) async fn pulse(
+        &self,
+        clocks: &Clocks,
+        until: Instant,
+        build: &(impl Fn(&Attempt) -> Cmd + Send + Sync),
+    ) -> Result<Pulse, CallError> {
+        let pulse = self.try_pulse(clocks, until, build).await;
+        if let Err(CallError::NotSent(_) | CallError::Lost { .. }) = pulse {
+            self.beaten.store(0, Ordering::Relaxed);
+        }
+        pulse
+    }
+
+    async fn try_pulse(
+        &self,
+        clocks: &Clocks,
+        until: Instant,
+        build: &(impl Fn(&Attempt) -> Cmd + Send + Sync),
+    ) -> Result<Pulse, CallError> {
+        let mut lost: Option<u64> = None;
+        let mut with_text = false;
+        loop {
+            let begun = self.begin(until).await;
+            let (mut connection, wait) = match (begun, lost) {
+                (Ok(begun), _) => begun,
+                (Err(cause), None) => return Err(CallError::NotSent(cause)),
+                (Err(cause), Some(not_after)) => return Err(CallError::Lost { not_after, cause }),
+            };
+            let not_after = connection.clock().now().saturating_add(NOT_AFTER);
+            let generation = connection.generation();
+            let mut pipeline = Pipeline::with_capacity(4);
+            pipeline.add_command(TIME.clone());
+            pipeline.add_command(build(&Attempt {
+                not_after,
+                with_text,
+            }));
+            let is_mute = self.mute.load(Ordering::Relaxed) == generation + 1;
+            if !is_mute {
+                pipeline.cmd("INFO").arg("server");
+                pipeline.cmd("INFO").arg("replication");
+            }
+            let sent = Instant::now();
+            let replies = connection.send_all(&pipeline, wait).await;
+            let received = Instant::now();
+            self.judge(&connection, wait, replies.as_ref().err());
+            let mut replies = match replies {
+                Ok(replies) => replies,
+                Err(cause) if lost.is_none() && !cause.is_timeout() => {
+                    lost = Some(not_after);
+                    continue;
+                }
+                Err(cause) => {
+                    let not_after = not_after.max(lost.unwrap_or(0));
+                    return Err(CallError::Lost { not_after, cause });
+                }
+            };
+            let server = match heart::server(&replies[2..]) {
+                Some(server) => server,
+                None => {
+                    self.mute.store(generation + 1, Ordering::Relaxed);
+                    heart::unnamed(self.number, generation)
+                }
+            };
+            let script = replies.swap_remove(1);
+            if clocks
+                .note(connection.clock(), sent, received, &replies[0])
+                .is_ok()
+            {
+                let read = self.millis().saturating_add(1);
+                self.beaten.store(read, Ordering::Relaxed);
+            }
+            let error = match understood(Ok(script)) {
+                Ok(reply) => return Ok(Pulse { reply, server }),
+                Err(Trouble::NoScript(_)) if !with_text => {
+                    with_text = true;
+                    continue;
+                }
+                Err(Trouble::Demoted(error)) => {
+                    // The next one finds the server in its place, where somebody knows it.
+                    self.health.give_up(generation);
+                    error
+                }
+                Err(
+                    Trouble::NoScript(error)
+                    | Trouble::Moved(error)
+                    | Trouble::Ask(error)
+                    | Trouble::Later(error)
+                    | Trouble::Refused(error)
+                    | Trouble::Lost(error),
+                ) => error,
+            };
+            return Err(match lost {
+                None => CallError::Refused(error),
+                Some(not_after) => CallError::Lost {
+                    not_after,
+                    cause: error,
+                },
+            });
+        }
+    }
+
+    /// A connection that is not known to be dead, and how long to wait for its answer.
+    async fn begin(&self, until: Instant) -> Result<(Connection, Duration), RedisError> {
+        let began = Instant::now();
+        loop {
+            let now = Instant::now();
+            match self.checkout(until.saturating_duration_since(now)).await {
+                Ok(mut connection) => {
+                    if connection.is_dead() {
+                        self.health.give_up(connection.generation());
+                        continue;
+                    }
+                    let wait = self.wait(Instant::now(), until);
+                    if wait.is_zero() {
+                        return Err(failure(format!("{}: no time was left", self.name)));
+                    }
+                    return Ok((connection, wait));
+                }
+                // A server that lets nobody in is asked again by the next heartbeat.
+                Err(cause) if self.health.has_failed_since(began) || Instant::now() >= until => {
+                    return Err(cause);
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Whether a heartbeat has just read the clock.
+    pub(super) fn has_beaten(&self) -> bool {
+        let beaten = self.beaten.load(Ordering::Relaxed);
+        let lately = u64::try_from(LATELY.as_millis()).unwrap_or(u64::MAX);
+        beaten > 0 && self.millis().saturating_sub(beaten) < lately
+    }
+
+    fn millis(&self) -> u64 {
+        u64::try_from(self.zero.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     /// Reads the server's clock.

@@ -6,7 +6,7 @@ use crate::clock::instant;
 use crate::id::{Handle, UserId};
 use crate::record::{End, EndReason, Entry, Record};
 use crate::store::rules::NotLive;
-use crate::store::{Applied, Create, Created, EndedSession, EndedSessions, Replaced};
+use crate::store::{Applied, Beat, Create, Created, EndedSession, EndedSessions, Replaced};
 
 /// A script's answer: a word, and what belongs to it.
 pub(super) struct Answer(Vec<Value>);
@@ -191,6 +191,22 @@ pub(super) fn ended_of_user(answer: &Answer, user: &UserId) -> Result<EndedSessi
         sessions: answer.ended(2, Some(user)),
         last: None,
         since,
+    })
+}
+
+/// A heartbeat of this server.
+pub(super) fn beat(answer: &Answer, server: u64) -> Result<Beat, Unusable> {
+    if answer.word()? != "beat" {
+        return Err(answer.unusable());
+    }
+    Ok(Beat {
+        server,
+        generation: u64::from_str_radix(answer.text(1)?, 16).map_err(|_| Unusable::Unknown)?,
+        before: match answer.text(2)? {
+            "" => None,
+            _ => Some(answer.number(2)?),
+        },
+        value: answer.number(3)?,
     })
 }
 

@@ -23,6 +23,8 @@ pub(super) static END_ONE: LazyLock<Script> =
     LazyLock::new(|| Script::new(&[LIB, BURY, include_str!("scripts/end_one.lua")]));
 pub(super) static END_USER: LazyLock<Script> =
     LazyLock::new(|| Script::new(&[LIB, BURY, include_str!("scripts/end_user.lua")]));
+pub(super) static BEAT: LazyLock<Script> =
+    LazyLock::new(|| Script::new(&[LIB, include_str!("scripts/beat.lua")]));
 pub(super) static LIST: LazyLock<Script> =
     LazyLock::new(|| Script::new(&[LIB, include_str!("scripts/list.lua")]));
 

@@ -14,12 +14,13 @@ use super::clock::StoreClock;
 #[cfg(feature = "cluster")]
 use super::cluster::Cluster;
 use super::connection::Door;
-use super::failure::{CallError, Trouble, understood};
-use super::node::Node;
+use super::failure::{CallError, Trouble, failure, understood};
+use super::node::{Node, Pulse};
 #[cfg(feature = "sentinel")]
 use super::sentinel::Sentinel;
 use super::target::{Limits, Reach, Target};
 use crate::id::Bucket;
+use crate::store::Part;
 
 /// So many reads are sent one by one at the same time.
 const AT_A_TIME: usize = 32;
@@ -201,6 +202,74 @@ impl Servers {
             .collect())
     }
 
+    /// The parts that can each be away by itself.
+    pub(super) fn parts(&self) -> Vec<Part> {
+        match &self.0.route {
+            Route::One(_) => vec![Part::default()],
+            #[cfg(feature = "cluster")]
+            Route::Cluster(cluster) => cluster.parts(),
+        }
+    }
+
+    /// The part that has the bucket's slot.
+    pub(super) fn part(&self, bucket: Bucket) -> Part {
+        match &self.0.route {
+            Route::One(_) => {
+                let _ = bucket;
+                Part::default()
+            }
+            #[cfg(feature = "cluster")]
+            Route::Cluster(cluster) => cluster.part(bucket),
+        }
+    }
+
+    /// A part's server, and a tag whose slot it has: `known` if it still does, and none of those that were passed over.
+    pub(super) async fn place(
+        &self,
+        part: Part,
+        known: Option<Bucket>,
+        passed: &[Bucket],
+    ) -> Result<(Arc<Node>, Bucket), CallError> {
+        self.keep_beating();
+        let place = match &self.0.route {
+            Route::One(node) => {
+                let _ = (known, passed);
+                (part == Part::default()).then(|| (Arc::clone(node), Bucket::from(0)))
+            }
+            #[cfg(feature = "cluster")]
+            Route::Cluster(cluster) => cluster.place(part, known, passed).await,
+        };
+        place.ok_or_else(|| {
+            CallError::NotSent(failure(format!("there is no part {} any more", part.get())))
+        })
+    }
+
+    /// A heartbeat of a server.
+    pub(super) async fn pulse(
+        &self,
+        node: &Node,
+        until: Instant,
+        build: &(impl Fn(&Attempt) -> Cmd + Send + Sync),
+    ) -> Result<Pulse, CallError> {
+        node.pulse(&self.0.clocks, until, build).await
+    }
+
+    /// How long a command may take.
+    pub(super) fn command(&self) -> Duration {
+        self.0.limits.command
+    }
+
+    /// Whether there is but one server.
+    pub(super) fn is_alone(&self) -> bool {
+        self.0.route.is_alone()
+    }
+
+    /// A heartbeat came to nothing.
+    pub(super) fn missed_beat(&self) {
+        self.do_not_answer();
+        self.0.route.look_up();
+    }
+
     /// Whether every server answered the last heartbeat.
     pub(super) fn are_answering(&self) -> bool {
         self.0.answering.load(Ordering::Relaxed)
@@ -224,7 +293,14 @@ impl Shared {
     /// Reads the clock of every server. That one is away is told by whoever needs it.
     pub(super) async fn read_clocks(&self) {
         let nodes = self.route.nodes();
-        let read = join_all(nodes.iter().map(|node| node.read_clock(&self.clocks))).await;
+        let read = join_all(nodes.iter().map(|node| async {
+            // Whoever beats the heart of a part reads its clock.
+            if node.has_beaten() {
+                return Ok(());
+            }
+            node.read_clock(&self.clocks).await
+        }));
+        let read = read.await;
         // None that is known is none that answers.
         let all = !read.is_empty() && read.iter().all(Result::is_ok);
         self.answering.store(all, Ordering::Relaxed);
