@@ -13,6 +13,12 @@
 //! | `refused` | well-formed ids that name no session were presented: at once, then at most one line a minute, with the `count` since |
 //! | `store_failed` | the store failed, with the `error`; likewise counted. This one is a warning |
 //! | `evicting` | a Redis was connected to that may drop sessions for want of memory, with its `policy`: a warning |
+//! | `mode` | the store went away (a warning, with the `error`), answers again, or is back: `mode`, and `after_ms`, how long the one before lasted |
+//! | `promoted`, `not_promoted` | a session that was made while the store was away was brought to it, or not, with the `reason` |
+//! | `write_lost` | what was written while the store was away met another value there, which stays: a warning, with the `reason` |
+//! | `ends_asserted` | the store may have lost its last writes: the ends of the last minutes were sent again, `count` of them |
+//! | `store_emptied` | the store came back empty: `count` sessions that were made meanwhile ended with it. A warning |
+//! | `journal_collapsed` | more ends wait for the store than there is room for: all of a user's sessions end with one. A warning |
 //! | `malformed_record` | what stands where a session should is no record: it is a stranger; likewise counted, a warning |
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,7 +27,7 @@ use std::time::{Duration, SystemTime};
 use crate::clock::{micros, span_micros};
 use crate::id::{Handle, UserId};
 use crate::record::{EndReason, Record};
-use crate::store::StoreError;
+use crate::store::{Created, Mode, StoreError};
 
 /// One line of a kind a minute is enough: a flood of bad ids or failures must not become a flood of lines.
 const TOLD_EVERY: Duration = Duration::from_secs(60);
@@ -74,6 +80,55 @@ pub(crate) fn refused(count: u64) {
 
 pub(crate) fn store_failed(error: &StoreError, count: u64) {
     tracing::warn!(target: "sessile", event = "store_failed", %error, count);
+}
+
+/// The store of a layer went away, answers again, or is back.
+pub(crate) fn mode_changed(mode: Mode, after: Duration, error: Option<&StoreError>) {
+    let after_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+    match (mode, error) {
+        (Mode::Degraded, Some(error)) => {
+            tracing::warn!(target: "sessile", event = "mode", mode = mode.as_str(), after_ms, %error);
+        }
+        _ => tracing::info!(target: "sessile", event = "mode", mode = mode.as_str(), after_ms),
+    }
+}
+
+/// Ends did not fit: all sessions of their users end with them.
+pub(crate) fn journal_collapsed() {
+    tracing::warn!(target: "sessile", event = "journal_collapsed");
+}
+
+/// The store came back empty.
+pub(crate) fn store_emptied(count: usize) {
+    tracing::warn!(target: "sessile", event = "store_emptied", count);
+}
+
+/// The store may have lost ends: they were sent once more.
+pub(crate) fn ends_asserted(count: usize) {
+    tracing::info!(target: "sessile", event = "ends_asserted", count);
+}
+
+/// A session that was made while the store was away was brought to it.
+pub(crate) fn promoted(record: &Record, created: &Created) {
+    let reason = match created {
+        Created::Created(_) => None,
+        Created::AtLimit => Some(EndReason::Limit.as_str()),
+        Created::Refused(reason) => Some(reason.as_str()),
+        Created::Exists | Created::TooLarge => Some("refused"),
+    };
+    let event = if reason.is_none() { "promoted" } else { "not_promoted" };
+    tracing::info!(
+        target: "sessile",
+        event,
+        handle = %record.handle(),
+        user = record.user(),
+        reason,
+    );
+}
+
+/// What was written while the store was away was not written there.
+pub(crate) fn write_lost(reason: &'static str) {
+    tracing::warn!(target: "sessile", event = "write_lost", reason);
 }
 
 #[cfg(feature = "redis")]

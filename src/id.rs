@@ -5,6 +5,7 @@
 //! - [`Digest`], its SHA-256. The only form a store ever sees; sent as a cookie it opens nothing.
 //! - [`Handle`], a UUID with no power at all: for lists, logs and revocations. It survives regeneration.
 
+use std::borrow::Borrow;
 use std::cell::RefCell;
 use std::fmt;
 use std::str::FromStr;
@@ -398,6 +399,13 @@ impl fmt::Debug for UserId {
 impl fmt::Display for UserId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+/// So that maps by user are looked up by text.
+impl Borrow<str> for UserId {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 

@@ -206,7 +206,9 @@ pub use problem::{ErrorKind, Problem};
 pub use record::{End, EndReason};
 pub use session::{Freshness, Login, LoginFuture, Outcome, Passive, Session, SessionInfo};
 pub use sessions::Sessions;
-pub use store::{AtLimit, MemoryStore, MemoryStoreBuilder, SessionStore, StoreError};
+pub use store::{
+    AtLimit, Health, MemoryStore, MemoryStoreBuilder, Mode, Outage, SessionStore, StoreError,
+};
 #[cfg(feature = "redis")]
 pub use store::{RedisStore, RedisStoreBuilder};
 pub use user::{Ended, UserSession};

@@ -118,8 +118,11 @@ impl Area {
             record: record.clone(),
             began_at,
             limit,
+            held: false,
         };
-        let ended = self.created(self.store.create(create).await?)?;
+        let created = self.store.create(create).await?;
+        let id = id.born(self.store.birth(created.freshness));
+        let ended = self.created(created.value)?;
         event::created(&record);
         self.tell_ended(&ended, EndReason::Limit, None);
         Ok(self.config.cookie.set(&id, None))
@@ -133,7 +136,7 @@ impl Area {
         note: Option<Arc<str>>,
         address: Option<&str>,
     ) -> Result<Ended, Error> {
-        let ended = self
+        let told = self
             .store
             .end(EndSessions {
                 scope,
@@ -141,10 +144,11 @@ impl Area {
                 note,
                 before: None,
             })
-            .await?
-            .sessions;
+            .await?;
+        let stored = told.outcome();
+        let ended = told.value.sessions;
         self.tell_ended(&ended, reason, address);
-        Ok(Ended::committed(ended.len()))
+        Ok(Ended::new(ended.len(), stored))
     }
 
     pub(crate) fn tell_ended(

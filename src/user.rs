@@ -32,13 +32,13 @@ pub struct Ended {
 }
 
 impl Ended {
-    pub(crate) const fn committed(count: usize) -> Self {
+    pub(crate) const fn new(count: usize, stored: Outcome) -> Self {
         Self {
             count,
-            outcome: if count == 0 {
-                Outcome::Nothing
-            } else {
-                Outcome::Committed
+            outcome: match stored {
+                // The store had none of them.
+                Outcome::Committed if count == 0 => Outcome::Nothing,
+                stored => stored,
             },
         }
     }

@@ -13,7 +13,7 @@ use crate::config::{Config, LimitRule, Timeouts};
 use crate::error::ConfigError;
 use crate::id::UserId;
 use crate::session::Area;
-use crate::store::{AtLimit, ErasedStore, SessionStore};
+use crate::store::{AtLimit, ErasedStore, Outage, SessionStore, Settings, Shield};
 
 /// The cookie's name without TLS, where the prefix of the default would be a lie.
 const INSECURE_COOKIE: &str = "session";
@@ -26,6 +26,7 @@ pub struct SessionLayerBuilder {
     store: Arc<dyn ErasedStore>,
     config: Config,
     cookie_name: Option<String>,
+    outage: Settings,
 }
 
 impl SessionLayerBuilder {
@@ -34,6 +35,7 @@ impl SessionLayerBuilder {
             store: Arc::new(store),
             config: Config::default(),
             cookie_name: None,
+            outage: Settings::default(),
         }
     }
 
@@ -135,6 +137,34 @@ impl SessionLayerBuilder {
         self
     }
 
+    /// What happens while the store is away. Default: `Local`, with leases of a minute. A store in this process is never
+    /// away.
+    pub const fn outage(mut self, outage: Outage) -> Self {
+        self.outage.outage = outage;
+        self
+    }
+
+    /// For how long a session that was made while the store was away lives on its instance, and is waited for by the
+    /// others. Default: an hour, which is also the most: the store remembers for 15 minutes more whom it must not let in.
+    pub const fn local_ttl(mut self, ttl: Duration) -> Self {
+        self.outage.local_ttl = ttl;
+        self
+    }
+
+    /// What leases may take of memory, in bytes; as much again, for each, is the bound of sessions that are made while the
+    /// store is away, and of what is written meanwhile. Default: 64 MiB, some 100,000 sessions of 200 bytes.
+    pub const fn outage_memory(mut self, bytes: usize) -> Self {
+        self.outage.memory = bytes;
+        self
+    }
+
+    /// Where this instance's time comes from, for the length of leases: for tests. Default: the operating system.
+    #[cfg(feature = "test-util")]
+    pub fn outage_clock(mut self, clock: impl crate::Clock) -> Self {
+        self.outage.clock = Arc::new(clock);
+        self
+    }
+
     /// The layer.
     ///
     /// # Errors
@@ -148,7 +178,8 @@ impl SessionLayerBuilder {
             None => {}
         }
         config.settle()?;
-        Ok(SessionLayer::from_area(Area::new(self.store, self.config)))
+        let store = Shield::around(self.store, &self.outage)?;
+        Ok(SessionLayer::from_area(Area::new(store, self.config)))
     }
 }
 

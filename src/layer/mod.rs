@@ -21,7 +21,7 @@ pub use service::SessionService;
 
 use crate::session::Area;
 use crate::sessions::Sessions;
-use crate::store::SessionStore;
+use crate::store::{Health, SessionStore};
 
 /// Adds sessions to a service: put it around the routes that use them.
 ///
@@ -51,6 +51,13 @@ impl SessionLayer {
     #[must_use]
     pub fn sessions(&self) -> Sessions {
         Sessions::new(Arc::clone(&self.area))
+    }
+
+    /// How the store does, at once and without asking it: for a readiness probe. A store in this process is always
+    /// healthy.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.area.health()
     }
 
     pub(crate) fn from_area(area: Area) -> Self {

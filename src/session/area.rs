@@ -1,16 +1,16 @@
 //! What all requests share that go through one layer.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use crate::config::Config;
 use crate::event::{self, Tally};
-use crate::id::{Bucket, RecordKey, UserId};
+use crate::id::{Born, Bucket, RecordKey, UserId};
 use crate::record::{Entry, Record};
+use crate::session::Freshness;
 use crate::store::{
-    Applied, Apply, Create, Created, EndSessions, EndedSessions, ErasedStore, Replace, Replaced,
-    StoreError, StoreFuture,
+    Applied, Apply, Create, Created, EndSessions, EndedSessions, Health, Mode, Replace, Replaced, Shield,
+    StoreError, Told,
 };
 use std::time::SystemTime;
 
@@ -19,6 +19,8 @@ pub(crate) struct Area {
     pub(crate) store: ToldStore,
     pub(crate) config: Config,
     pub(crate) refusals: Tally,
+    /// When the layer was built.
+    pub(crate) began: SystemTime,
     /// Whether it was said that another layer has the same cookie.
     pub(crate) clashed: AtomicBool,
     /// Whether it was said why the cookie will not stick.
@@ -26,8 +28,11 @@ pub(crate) struct Area {
 }
 
 impl Area {
-    pub(crate) fn new(store: Arc<dyn ErasedStore>, config: Config) -> Self {
+    pub(crate) fn new(store: Shield, config: Config) -> Self {
+        let began = store.now();
+        store.watch();
         Self {
+            began,
             store: ToldStore {
                 store,
                 failures: Tally::default(),
@@ -37,6 +42,18 @@ impl Area {
             clashed: AtomicBool::new(false),
             warned: AtomicBool::new(false),
         }
+    }
+}
+
+impl Area {
+    pub(crate) fn health(&self) -> Health {
+        self.store.health().unwrap_or(Health {
+            mode: Mode::Healthy,
+            since: self.began,
+            leases: 0,
+            local: 0,
+            pending: 0,
+        })
     }
 }
 
@@ -50,12 +67,15 @@ impl fmt::Debug for Area {
 
 /// The store; its failures are told here, once and in number, however many requests run into them.
 pub(crate) struct ToldStore {
-    store: Arc<dyn ErasedStore>,
+    store: Shield,
     failures: Tally,
 }
 
 impl ToldStore {
-    async fn told<T>(&self, call: StoreFuture<'_, T>) -> Result<T, StoreError> {
+    async fn told<T>(
+        &self,
+        call: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
         let answer = call.await;
         if let Err(error) = &answer
             && let Some(count) = self.failures.add(self.now())
@@ -73,42 +93,57 @@ impl ToldStore {
         self.store.bucket(user)
     }
 
+    /// Where and when a session is born that is made here, on what `freshness` says.
+    pub(crate) fn birth(&self, freshness: Freshness) -> Option<Born> {
+        self.store.birth(freshness)
+    }
+
+    pub(crate) fn health(&self) -> Option<Health> {
+        self.store.health()
+    }
+
     pub(crate) fn create(
         &self,
         create: Create,
-    ) -> impl Future<Output = Result<Created, StoreError>> {
+    ) -> impl Future<Output = Result<Told<Created>, StoreError>> {
         self.told(self.store.create(create))
     }
 
     pub(crate) fn load(
         &self,
         key: RecordKey,
-    ) -> impl Future<Output = Result<Option<Entry>, StoreError>> {
-        self.told(self.store.load(key))
+        born: Option<Born>,
+    ) -> impl Future<Output = Result<Told<Option<Entry>>, StoreError>> {
+        self.told(self.store.load(key, born))
     }
 
     pub(crate) async fn load_each(
         &self,
-        keys: &[RecordKey],
-    ) -> Result<Vec<Option<Entry>>, StoreError> {
+        keys: &[(RecordKey, Option<Born>)],
+    ) -> Result<Vec<Told<Option<Entry>>>, StoreError> {
         self.told(self.store.load_each(keys)).await
     }
 
-    pub(crate) fn apply(&self, apply: Apply) -> impl Future<Output = Result<Applied, StoreError>> {
-        self.told(self.store.apply(apply))
+    /// `read`: on what the changes rest.
+    pub(crate) fn apply(
+        &self,
+        apply: Apply,
+        read: Freshness,
+    ) -> impl Future<Output = Result<Told<Applied>, StoreError>> {
+        self.told(self.store.apply(apply, read))
     }
 
     pub(crate) fn replace(
         &self,
         replace: Replace,
-    ) -> impl Future<Output = Result<Replaced, StoreError>> {
+    ) -> impl Future<Output = Result<Told<Replaced>, StoreError>> {
         self.told(self.store.replace(replace))
     }
 
     pub(crate) fn end(
         &self,
         end: EndSessions,
-    ) -> impl Future<Output = Result<EndedSessions, StoreError>> {
+    ) -> impl Future<Output = Result<Told<EndedSessions>, StoreError>> {
         self.told(self.store.end(end))
     }
 

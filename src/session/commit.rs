@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Outcome;
+use super::info::Freshness;
 use super::area::Area;
 use super::context::Context;
 use super::finish::Finish;
@@ -44,7 +45,7 @@ impl Context {
                     values,
                 };
                 match self.create(new).await {
-                    Ok(_) => Ok(Outcome::Committed),
+                    Ok((_, outcome)) => Ok(outcome),
                     Err(error) => {
                         if let (Some(copy), ErrorKind::StoreUnavailable) = (copy, error.kind()) {
                             self.state().restage(Changes::setting(copy));
@@ -58,6 +59,7 @@ impl Context {
                 changes,
                 seen,
                 read,
+                freshness,
             } => {
                 let apply = Apply {
                     key,
@@ -65,28 +67,34 @@ impl Context {
                     seen,
                     read: Some(read),
                 };
-                self.apply(apply, keep).await
+                self.apply(apply, freshness, keep).await
             }
         }
     }
 
-    async fn apply(self: &Arc<Self>, apply: Apply, keep: bool) -> Result<Outcome, Error> {
+    async fn apply(
+        self: &Arc<Self>,
+        apply: Apply,
+        read: Freshness,
+        keep: bool,
+    ) -> Result<Outcome, Error> {
         let key = apply.key;
         let staged = !apply.changes.is_empty();
         let copy = (staged && keep).then(|| apply.changes.clone());
-        let applied = self.area.store.apply(apply).await;
+        let applied = self.area.store.apply(apply, read).await;
+        let applied = applied.map(|told| (told.outcome(), told.value));
         match applied {
-            Ok(Applied::Saved(_)) => {
+            Ok((stored, Applied::Saved(_))) => {
                 if let Some(copy) = copy {
                     self.state().saved(&key, copy);
                 }
                 Ok(if staged {
-                    Outcome::Committed
+                    stored
                 } else {
                     Outcome::Nothing
                 })
             }
-            Ok(outcome) => {
+            Ok((_, outcome)) => {
                 let error = self.refused(&key, outcome);
                 // A touch that comes too late changes nothing for a response that wrote nothing.
                 if staged {
@@ -137,7 +145,10 @@ impl Context {
     }
 
     /// Makes a session and makes it this request's. If no cookie can go out for it any more, it is ended again.
-    pub(super) async fn create(self: &Arc<Self>, new: NewSession) -> Result<RecordKey, Error> {
+    pub(super) async fn create(
+        self: &Arc<Self>,
+        new: NewSession,
+    ) -> Result<(RecordKey, Outcome), Error> {
         let fresh = Fresh::draw()?;
         let bucket = match &new.user {
             Some(user) => self.area.store.bucket(user),
@@ -155,14 +166,18 @@ impl Context {
             record: record.clone(),
             began_at: self.sign_in_began_at(),
             limit,
+            held: false,
         };
-        let ended = self.area.created(self.area.store.create(create).await?)?;
+        let created = self.area.store.create(create).await?;
+        let (freshness, outcome) = (created.freshness, created.outcome());
+        let ended = self.area.created(created.value)?;
+        let id = id.born(self.area.store.birth(freshness));
         event::created(&record);
         self.area
             .tell_ended(&ended, EndReason::Limit, record.address());
-        let adopted = self.state().adopt(id, key, record);
+        let adopted = self.state().adopt(id, key, record, freshness);
         match adopted {
-            Ok(()) => Ok(key),
+            Ok(()) => Ok((key, outcome)),
             Err(()) => {
                 self.area.end_unsent(key).await;
                 Err(Error::new(ErrorKind::ResponseSent))
@@ -324,7 +339,7 @@ async fn write_now(context: &Arc<Context>, changes: Changes) -> Result<Written, 
         let live = {
             let state = context.state();
             match &state.identity {
-                Identity::Live(live) => Some((live.key, live.record.clone())),
+                Identity::Live(live) => Some((live.key, live.record.clone(), live.freshness)),
                 Identity::Dead(dead) if dead.moved => {
                     return Err(Error::new(ErrorKind::SessionMoved));
                 }
@@ -340,14 +355,14 @@ async fn write_now(context: &Arc<Context>, changes: Changes) -> Result<Written, 
             }
         };
         let outcome = match live {
-            Some((key, read)) => {
+            Some((key, read, freshness)) => {
                 let apply = Apply {
                     key,
                     changes: changes.clone(),
                     seen: None,
                     read: Some(read),
                 };
-                match context.area.store.apply(apply).await? {
+                match context.area.store.apply(apply, freshness).await?.value {
                     Applied::Saved(sum) => {
                         context.state().saved(&key, changes.clone());
                         Written::Saved(sum)
@@ -390,12 +405,14 @@ async fn reload(context: &Arc<Context>) -> Result<(), Error> {
     let Some(key) = context.state().live().map(|live| live.key) else {
         return Ok(());
     };
-    let end = match context.area.store.load(key).await? {
+    let told = context.area.store.load(key, None).await?;
+    let end = match told.value {
         Some(Entry::Live(record)) => {
             if let Identity::Live(live) = &mut context.state().identity
                 && live.key == key
             {
                 live.record = record;
+                live.freshness = told.freshness;
             }
             return Ok(());
         }

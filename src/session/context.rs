@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::event;
 use crate::id::{Kind, RecordKey, SessionId};
 use crate::record::{Changes, EndReason, Entry, Record, Seen, cut};
-use crate::store::{EndScope, EndSessions};
+use crate::store::{EndScope, EndSessions, Told};
 
 /// A change of agent or network is written down at once, but not more often than this.
 const MOVED_TOUCH: Duration = Duration::from_secs(10);
@@ -122,7 +122,7 @@ impl Context {
             (None, _) => return Ok(()),
             (Some(id), None) => {
                 let key = id.key(Kind::User);
-                let entry = self.area.store.load(key).await?;
+                let entry = self.area.store.load(key, id.birth()).await?;
                 self.identify([(id, key, entry)])
             }
             // Boxed, for it is rare, and every handler's future would have room for it.
@@ -134,26 +134,31 @@ impl Context {
 
     async fn read_twins(&self) -> Result<Identity, Error> {
         let ids: Vec<SessionId> = self.presented.iter().collect();
-        let keys: Vec<RecordKey> = ids.iter().map(|id| id.key(Kind::User)).collect();
+        let keys: Vec<_> = ids
+            .iter()
+            .map(|id| (id.key(Kind::User), id.birth()))
+            .collect();
         let entries = self.area.store.load_each(&keys).await?;
         let found = ids.into_iter().zip(keys).zip(entries);
-        Ok(self.identify(found.map(|((id, key), entry)| (id, key, entry))))
+        Ok(self.identify(found.map(|((id, (key, _)), entry)| (id, key, entry))))
     }
 
     /// Of twin cookies, the one that opens a session wins, wherever it stands; else one that can say why it does not.
     fn identify(
         &self,
-        found: impl IntoIterator<Item = (SessionId, RecordKey, Option<Entry>)>,
+        found: impl IntoIterator<Item = (SessionId, RecordKey, Told<Option<Entry>>)>,
     ) -> Identity {
         let mut identity = Identity::Stranger;
         for (id, key, entry) in found {
-            match entry {
+            let freshness = entry.freshness;
+            match entry.value {
                 Some(Entry::Live(record)) => {
                     let due = self.is_touch_due(&record).then(|| self.seen());
                     return Identity::Live(Live {
                         id,
                         key,
                         record,
+                        freshness,
                         due,
                     });
                 }
@@ -285,7 +290,7 @@ impl Area {
             before: None,
         };
         match self.store.end(end).await {
-            Ok(ended) => self.tell_ended(&ended.sessions, EndReason::LoggedOut, None),
+            Ok(ended) => self.tell_ended(&ended.value.sessions, EndReason::LoggedOut, None),
             Err(error) => tracing::warn!(
                 target: "sessile",
                 %error,

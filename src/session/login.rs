@@ -12,7 +12,9 @@ use std::task::{Context as TaskContext, Poll};
 use serde::Serialize;
 
 use super::Session;
+use super::info::Freshness;
 use super::commit::NewSession;
+use super::area::Area;
 use super::context::Context;
 use super::finish::Finish;
 use super::state::{Identity, Live, Phase};
@@ -231,7 +233,7 @@ impl Context {
             let state = self.state();
             (state.cookie, state.unsent.clone())
         };
-        let key = self.create(new).await?;
+        let (key, _) = self.create(new).await?;
         let end = EndSessions {
             scope: EndScope::One(live.key, None),
             reason: EndReason::Regenerated,
@@ -239,7 +241,7 @@ impl Context {
             before: None,
         };
         let ended = match self.area.store.end(end).await {
-            Ok(ended) => ended,
+            Ok(ended) => ended.value,
             Err(error) => {
                 self.take_back(key).await;
                 // It may be there still, and its cookie is not replaced because the store is away.
@@ -268,13 +270,17 @@ impl Context {
         match self
             .area
             .store
-            .apply(Apply {
-                key,
-                changes: changes.clone(),
-                seen: None,
-                read: None,
-            })
+            .apply(
+                Apply {
+                    key,
+                    changes: changes.clone(),
+                    seen: None,
+                    read: None,
+                },
+                Freshness::Live,
+            )
             .await
+            .map(|told| told.value)
         {
             Ok(Applied::Saved(_)) => {
                 self.state().saved(&key, changes);
@@ -317,11 +323,20 @@ impl Context {
             renewal,
             seen: self.seen(),
         };
-        match self.area.store.replace(replace).await? {
+        let is_sign_in = matches!(replace.renewal, Renewal::SignIn(_));
+        let told = self.area.store.replace(replace).await?;
+        let freshness = told.freshness;
+        match told.value {
             Replaced::Replaced { record, ended } => {
                 self.area
                     .tell_ended(&ended, EndReason::Limit, record.address());
-                let adopted = self.state().adopt(id, key, record.clone());
+                if is_sign_in && freshness == Freshness::Local && live.freshness != Freshness::Local
+                {
+                    // The new one lives here; that the old one is over has still to reach the store.
+                    self.area.end_renewed(live.key).await;
+                }
+                let id = id.born(self.area.store.birth(freshness));
+                let adopted = self.state().adopt(id, key, record.clone(), freshness);
                 match adopted {
                     Ok(()) => Ok(Renewed::Done(record)),
                     Err(()) => {
@@ -350,6 +365,20 @@ impl Context {
 
     fn forget_staged(&self) {
         self.state().staged = Changes::default();
+    }
+}
+
+impl Area {
+    /// Ends a session of a user in whose place another one was made while the store is away.
+    async fn end_renewed(&self, key: RecordKey) {
+        let end = EndSessions {
+            scope: EndScope::One(key, None),
+            reason: EndReason::Regenerated,
+            note: None,
+            before: None,
+        };
+        // It holds here whatever comes of it; what cannot wait for the store is told there.
+        let _ = self.store.end(end).await;
     }
 }
 

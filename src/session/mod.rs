@@ -283,9 +283,12 @@ impl Session {
                 note: None,
                 before: None,
             };
-            let ended = context.area.store.end(end).await?;
+            let told = context.area.store.end(end).await?;
+            let (outcome, ended) = (told.outcome(), told.value);
             if ended.sessions.is_empty()
-                && let Some(Entry::Ended(tombstone)) = context.area.store.load(key).await?
+                && outcome == Outcome::Committed
+                && let Some(Entry::Ended(tombstone)) =
+                    context.area.store.load(key, None).await?.value
                 && tombstone.end.reason == EndReason::Regenerated
             {
                 // Another request was faster with a new id: that cookie is not ours to remove.
@@ -300,10 +303,9 @@ impl Session {
             state.identity = Identity::Stranger;
             state.unsent = None;
             state.cookie = Outgoing::Remove;
-            Ok(if ended.sessions.is_empty() {
-                Outcome::Nothing
-            } else {
-                Outcome::Committed
+            Ok(match outcome {
+                Outcome::Committed if ended.sessions.is_empty() => Outcome::Nothing,
+                outcome => outcome,
             })
         })
         .await
@@ -352,10 +354,18 @@ impl Session {
         let state = self.context.state();
         let live = state.live()?;
         let mut info = SessionInfo::of(&live.record, true);
+        info.freshness = live.freshness;
         if let Some(seen) = &live.due {
             info.was_seen(seen, &live.record);
         }
         Some(info)
+    }
+
+    /// On what rests what this request knows of its session, if there is one: on the store, on what this instance
+    /// verified before the store went away, or on this instance alone.
+    #[must_use]
+    pub fn freshness(&self) -> Option<Freshness> {
+        self.context.state().live().map(|live| live.freshness)
     }
 
     /// Why and when the session ended whose cookie this request carries, if it is a dead one's.

@@ -19,6 +19,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::runtime;
 
+use super::info::Freshness;
 use crate::id::{RecordKey, SessionId};
 use crate::key::DataName;
 use crate::record::{Changes, End, EndReason, Guard, Op, Record, Seen};
@@ -56,8 +57,17 @@ pub(crate) struct Live {
     pub(crate) id: SessionId,
     pub(crate) key: RecordKey,
     pub(crate) record: Record,
+    /// On what it is known.
+    pub(crate) freshness: Freshness,
     /// A touch is due, with this.
     pub(crate) due: Option<Seen>,
+}
+
+impl Live {
+    /// It was made while the store was away, and is in the store now: it gets an id as any other.
+    pub(crate) fn is_promoted(&self) -> bool {
+        self.id.birth().is_some() && self.freshness == Freshness::Live
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -109,6 +119,7 @@ pub(crate) enum Plan {
         changes: Changes,
         seen: Option<Seen>,
         read: Record,
+        freshness: Freshness,
     },
     /// Make a stranger's session with these values.
     Create(Vec<(DataName, Vec<u8>)>),
@@ -169,6 +180,7 @@ impl State {
                     changes: std::mem::take(&mut self.staged),
                     seen,
                     read: live.record.clone(),
+                    freshness: live.freshness,
                 }
             }
             Identity::Dead(dead) if dead.moved => {
@@ -246,6 +258,7 @@ impl State {
         id: SessionId,
         key: RecordKey,
         record: Record,
+        freshness: Freshness,
     ) -> Result<(), ()> {
         match self.phase {
             Phase::Open | Phase::Committing => {}
@@ -260,6 +273,7 @@ impl State {
             id,
             key,
             record,
+            freshness,
             due: None,
         });
         Ok(())

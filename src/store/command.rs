@@ -40,6 +40,9 @@ pub struct Create {
     pub began_at: SystemTime,
     /// The user's limit; `None`: none.
     pub limit: Option<Limit>,
+    /// Its holder has the cookie already, and whoever asks goes on asking until the outcome is known: a session that
+    /// was made while the store was away. A store that takes back what nobody will hold does not take back this.
+    pub held: bool,
 }
 
 /// What came of [`Create`].

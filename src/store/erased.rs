@@ -19,6 +19,7 @@ pub(crate) type StoreFuture<'a, T> =
 pub(crate) trait ErasedStore: Send + Sync {
     fn now(&self) -> SystemTime;
     fn bucket(&self, user: &UserId) -> Bucket;
+    fn record_limit(&self) -> usize;
     fn parts(&self) -> Vec<Part>;
     fn part(&self, bucket: Bucket) -> Part;
     fn beat(&self, part: Part, least: u64) -> StoreFuture<'_, Beat>;
@@ -38,6 +39,10 @@ impl<S: SessionStore> ErasedStore for S {
 
     fn bucket(&self, user: &UserId) -> Bucket {
         SessionStore::bucket(self, user)
+    }
+
+    fn record_limit(&self) -> usize {
+        SessionStore::record_limit(self)
     }
 
     fn parts(&self) -> Vec<Part> {

@@ -11,6 +11,7 @@ pub mod conformance;
 mod erased;
 mod error;
 mod memory;
+mod outage;
 mod packed;
 #[cfg(feature = "redis")]
 mod redis;
@@ -28,9 +29,11 @@ pub use command::{
     Applied, Apply, AtLimit, Create, Created, EndScope, EndSessions, EndedSession, EndedSessions,
     Limit, Renewal, Replace, Replaced, SignIn,
 };
-pub(crate) use erased::{ErasedStore, StoreFuture};
+pub(crate) use erased::ErasedStore;
 pub use error::{Failure, StoreError};
 pub use memory::{MemoryStore, MemoryStoreBuilder};
+pub use outage::{Health, Mode, Outage};
+pub(crate) use outage::{Settings, Shield, Told};
 #[cfg(feature = "redis")]
 pub use redis::{RedisStore, RedisStoreBuilder};
 
@@ -82,6 +85,11 @@ pub trait SessionStore: Send + Sync + 'static {
     /// That of a remote store is known but from its last answers: it may be behind by a round trip, and is never ahead,
     /// so that whoever begins before the store ended something is never taken for somebody who began after it.
     fn now(&self) -> SystemTime;
+
+    /// The most bytes that a record may have: rule 14. Default: no limit.
+    fn record_limit(&self) -> usize {
+        usize::MAX
+    }
 
     /// Where a user's sessions are kept. The same user has the same bucket on every instance.
     fn bucket(&self, user: &UserId) -> Bucket {

@@ -67,6 +67,7 @@ pub fn create(shelf: &mut impl Shelf, now: SystemTime, create: &Create) -> Creat
         record,
         began_at,
         limit,
+        held: _,
     } = create;
     match shelf.get(key) {
         Some(Entry::Live(there)) if there.handle() == record.handle() => {
@@ -475,7 +476,7 @@ fn ended_session(record: &Record) -> EndedSession {
 }
 
 /// The new session, with what crosses from the old one as last stored.
-fn signed_in(old: &Record, sign_in: &SignIn) -> Record {
+pub(super) fn signed_in(old: &Record, sign_in: &SignIn) -> Record {
     let mut crossing = Changes::default();
     for name in &sign_in.keep {
         if let (None, Some(json)) = (sign_in.record.value(name), old.value(name)) {

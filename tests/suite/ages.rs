@@ -54,6 +54,7 @@ pub(crate) async fn planted(
         record: Record::new(&new),
         began_at: now,
         limit: None,
+        held: false,
     };
     let created = store.create(create).await.unwrap();
     assert_eq!(created, Created::Created(Vec::new()));

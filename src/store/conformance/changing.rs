@@ -156,6 +156,7 @@ pub async fn rule_06_what_a_newer_version_wrote_is_kept<S: SessionStore>(store: 
         record: newer::record(&new),
         began_at: case.store.now(),
         limit: None,
+        held: false,
     };
     let created = ok(case.store.create(create).await);
     assert_eq!(created, Created::Created(Vec::new()));

@@ -139,6 +139,7 @@ impl<S: SessionStore> Case<S> {
             record: Record::new(new),
             began_at,
             limit,
+            held: false,
         };
         ok(self.store.create(create).await)
     }

@@ -13,7 +13,8 @@ use super::part::{Epoch, PartState};
 use super::policy::{Health, Outage};
 use super::recovery;
 use super::stamp::Stamp;
-use crate::clock::{Clock, instant, micros};
+use crate::clock::{Clock, SystemClock, instant, micros};
+use crate::error::ConfigError;
 use crate::event;
 use crate::id::{Born, Bucket, RecordKey};
 use crate::record::{End, EndReason, Entry, Record, Tombstone};
@@ -22,6 +23,8 @@ use crate::store::{EndScope, EndSessions, EndedSessions, ErasedStore, StoreError
 /// Leases, ends and local sessions are kept in so many pieces, each under its own lock.
 const SHARDS: usize = 64;
 /// So long a request waits for what must reach the store before it.
+/// A store remembers for 15 minutes longer whom it must not let in.
+const LOCAL_TTL: Duration = Duration::from_secs(3600);
 const PATIENCE: Duration = Duration::from_millis(250);
 
 /// How a layer's store is watched, and what is done without it.
@@ -29,11 +32,39 @@ const PATIENCE: Duration = Duration::from_millis(250);
 pub(crate) struct Settings {
     pub(crate) outage: Outage,
     pub(crate) local_ttl: Duration,
-    /// Leases take at most so many bytes.
-    pub(crate) lease_bytes: usize,
-    /// So do sessions that are made here, and what is written on leases.
-    pub(crate) local_bytes: usize,
+    /// Leases take at most so many bytes; so do sessions that are made here, and what is written on leases.
+    pub(crate) memory: usize,
     pub(crate) clock: Arc<dyn Clock>,
+}
+
+impl Settings {
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        self.outage.check()?;
+        if self.local_ttl < Duration::from_secs(1) || self.local_ttl > LOCAL_TTL {
+            return Err(ConfigError::new(format!(
+                "a local_ttl of {:?}: choose one from a second to an hour",
+                self.local_ttl
+            )));
+        }
+        if self.memory < 1 << 20 {
+            return Err(ConfigError::new(format!(
+                "an outage_memory of {} bytes: choose one of a mebibyte or more, or Outage::Refuse",
+                self.memory
+            )));
+        }
+        Ok(())
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            outage: Outage::default(),
+            local_ttl: LOCAL_TTL,
+            memory: 64 << 20,
+            clock: Arc::new(SystemClock),
+        }
+    }
 }
 
 /// See the [module](self).
@@ -70,11 +101,11 @@ impl Away {
         let lease = settings.outage.lease();
         let limits = Limits {
             lease,
-            lease_bytes: settings.lease_bytes / SHARDS,
+            lease_bytes: settings.memory / SHARDS,
             local: settings.outage.is_local(),
             local_ttl: settings.local_ttl,
-            local_bytes: settings.local_bytes / SHARDS,
-            staged_bytes: settings.local_bytes / SHARDS,
+            local_bytes: settings.memory / SHARDS,
+            staged_bytes: settings.memory / SHARDS,
             ends: ENDS / SHARDS,
             record_bytes: store.record_limit(),
         };

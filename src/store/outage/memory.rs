@@ -276,6 +276,7 @@ impl Memory {
                     record: rules::signed_in(&record, sign_in),
                     began_at: sign_in.began_at,
                     limit: sign_in.limit,
+                    held: false,
                 };
                 match self.create(&create, up, now) {
                     Course::Here(Created::Created(ended), here) => Course::Here(

@@ -25,7 +25,7 @@ mod shield;
 mod staged;
 mod stamp;
 
-pub(crate) use away::{Away, Settings};
+pub(crate) use away::Settings;
 pub use breaker::Mode;
 pub use policy::{Health, Outage};
 pub(crate) use shield::{Shield, Told};

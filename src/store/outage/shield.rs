@@ -6,10 +6,11 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::away::Away;
+use super::away::{Away, Settings};
 use super::memory::{Course, Here};
 use super::part::Epoch;
 use super::policy::Health;
+use crate::error::ConfigError;
 use crate::id::{Born, Bucket, RecordKey, UserId};
 use crate::record::{Entry, Record};
 use crate::session::{Freshness, Outcome};
@@ -60,16 +61,19 @@ impl<T> Told<T> {
 }
 
 impl Shield {
-    /// The store alone.
-    pub(crate) const fn none(store: Arc<dyn ErasedStore>) -> Self {
-        Self { store, away: None }
-    }
-
-    pub(crate) fn new(store: Arc<dyn ErasedStore>, away: Away) -> Self {
-        Self {
+    /// One around this store. A store that is never away needs none.
+    pub(crate) fn around(
+        store: Arc<dyn ErasedStore>,
+        settings: &Settings,
+    ) -> Result<Self, ConfigError> {
+        settings.check()?;
+        let away = Away::over(&store, settings)
+            .transpose()
+            .map_err(|error| ConfigError::new(format!("the operating system gives no randomness: {error}")))?;
+        Ok(Self {
             store,
-            away: Some(Arc::new(away)),
-        }
+            away: away.map(Arc::new),
+        })
     }
 
     /// Begins to watch the store, where there is a runtime to do it in.
@@ -126,7 +130,7 @@ impl Shield {
             Course::Here(entry, here) => {
                 return Ok(Told::here(away.told(&key, Some(entry)), here));
             }
-            Course::First | Course::Away => return away.unknown(&key, born),
+            Course::First | Course::Away => return Err(away.error()),
             Course::Ask => {}
         }
         let now = away.moment();

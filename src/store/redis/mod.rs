@@ -146,12 +146,12 @@ impl RedisStore {
     }
 
     /// A change that is the same when it is made twice: sent once more when its reply is lost, and taken back, under
-    /// `made`, when it is not known to have been made, or made in time. `settled`: whether the outcome is that it was
+    /// `made`, if there is such a key, when it is not known to have been made, or made in time. `settled`: whether the outcome is that it was
     /// made, so that an earlier one that arrives later finds it so.
     async fn make<T>(
         &self,
         bucket: Bucket,
-        made: RecordKey,
+        made: Option<RecordKey>,
         build: impl Fn(&Attempt) -> redis::Cmd + Send + Sync,
         read: impl FnOnce(&Answer) -> Result<T, Unusable>,
         settled: impl FnOnce(&T) -> bool,
@@ -174,16 +174,22 @@ impl RedisStore {
                 if let Some(not_after) = reply.lost
                     && !outcome.as_ref().is_ok_and(settled)
                 {
-                    pursuit::pursue(&self.0, made, not_after);
+                    self.take_back(made, not_after);
                 }
                 outcome.map_err(Into::into)
             }
             Err(error) => {
                 if let CallError::Lost { not_after, .. } = &error {
-                    pursuit::pursue(&self.0, made, *not_after);
+                    self.take_back(made, *not_after);
                 }
                 Err(error.into())
             }
+        }
+    }
+
+    fn take_back(&self, made: Option<RecordKey>, not_after: u64) {
+        if let Some(made) = made {
+            pursuit::pursue(&self.0, made, not_after);
         }
     }
 }
@@ -191,13 +197,15 @@ impl RedisStore {
 /// A change that was dropped before its outcome was known: whoever asked for it will not have its cookie.
 struct Unfinished<'a> {
     store: &'a Arc<Inner>,
-    made: RecordKey,
+    made: Option<RecordKey>,
 }
 
 impl Drop for Unfinished<'_> {
     fn drop(&mut self) {
-        let soon = self.store.clock.now() + PURSUED_FOR;
-        pursuit::pursue(self.store, self.made, micros(soon));
+        if let Some(made) = self.made {
+            let soon = self.store.clock.now() + PURSUED_FOR;
+            pursuit::pursue(self.store, made, micros(soon));
+        }
     }
 }
 
@@ -220,6 +228,10 @@ impl SessionStore for RedisStore {
         self.0.keys.bucket(user)
     }
 
+    fn record_limit(&self) -> usize {
+        self.0.record_limit
+    }
+
     fn parts(&self) -> Vec<Part> {
         self.0.servers.parts()
     }
@@ -240,7 +252,7 @@ impl SessionStore for RedisStore {
         let keys = &self.0.keys;
         self.make(
             create.key.bucket,
-            create.key,
+            (!create.held).then_some(create.key),
             |attempt| ask::create(keys, &create, &bytes, attempt),
             |answer| reply::created(answer, &create),
             |created| matches!(created, Created::Created(_)),
@@ -309,7 +321,7 @@ impl SessionStore for RedisStore {
         };
         self.make(
             replace.key.bucket,
-            replace.key.sibling(replace.successor),
+            Some(replace.key.sibling(replace.successor)),
             |attempt| ask::replace(keys, limit, &replace, attempt),
             read,
             |replaced| matches!(replaced, Replaced::Replaced { .. }),

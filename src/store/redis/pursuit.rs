@@ -207,6 +207,7 @@ mod tests {
             }),
             began_at: now,
             limit: None,
+            held: false,
         };
         for (pursued, is_refused) in [(MOST - 1, false), (MOST, true)] {
             let all = (0..pursued).map(|n| (key(n), u64::MAX));

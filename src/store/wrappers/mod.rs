@@ -30,6 +30,10 @@ macro_rules! stores_around {
                 $crate::store::wrappers::Around::store(self).bucket(user)
             }
 
+            fn record_limit(&self) -> usize {
+                $crate::store::wrappers::Around::store(self).record_limit()
+            }
+
             fn parts(&self) -> Vec<$crate::store::Part> {
                 $crate::store::wrappers::Around::store(self).parts()
             }

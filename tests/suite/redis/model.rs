@@ -269,6 +269,8 @@ impl Both {
                     AtLimit::EndOldest
                 },
             }),
+        held: false,
+            held: false,
         }
     }
 
