@@ -116,7 +116,11 @@ pub(crate) fn promoted(record: &Record, created: &Created) {
         Created::Refused(reason) => Some(reason.as_str()),
         Created::Exists | Created::TooLarge => Some("refused"),
     };
-    let event = if reason.is_none() { "promoted" } else { "not_promoted" };
+    let event = if reason.is_none() {
+        "promoted"
+    } else {
+        "not_promoted"
+    };
     tracing::info!(
         target: "sessile",
         event,

@@ -103,6 +103,59 @@ where
     }
 }
 
+/// What must not run on a lease: a session as the store itself has it now, not as this instance knew it before the store
+/// went away, nor one that was made here meanwhile. Anything else is 503 with `Retry-After`; a stranger, who has no
+/// session, passes where `T` lets them.
+///
+/// For what an ended session must not do under any circumstances: paying, deleting. No store call of its own.
+///
+/// ```
+/// use sessile::{Live, UserSession};
+/// async fn pay(Live(user): Live<UserSession>) -> String {
+///     format!("{} pays", user.user_id())
+/// }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Live<T>(pub T);
+
+impl<S, T> FromRequestParts<S> for Live<T>
+where
+    S: Sync,
+    T: FromRequestParts<S, Rejection = Error> + AsRef<Session>,
+{
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
+        let inner = T::from_request_parts(parts, state).await?;
+        inner.as_ref().must_be_live()?;
+        Ok(Self(inner))
+    }
+}
+
+impl AsRef<Self> for Session {
+    fn as_ref(&self) -> &Self {
+        self
+    }
+}
+
+impl AsRef<Session> for UserSession {
+    fn as_ref(&self) -> &Session {
+        self.session()
+    }
+}
+
+impl<const SECONDS: u64, T: AsRef<Session>> AsRef<Session> for Fresh<SECONDS, T> {
+    fn as_ref(&self) -> &Session {
+        self.0.as_ref()
+    }
+}
+
+impl<T: AsRef<UserSession>> AsRef<UserSession> for Live<T> {
+    fn as_ref(&self) -> &UserSession {
+        self.0.as_ref()
+    }
+}
+
 impl AsRef<Self> for UserSession {
     fn as_ref(&self) -> &Self {
         self

@@ -198,7 +198,7 @@ pub use clock::ManualClock;
 pub use clock::{Clock, SystemClock};
 pub use error::{ConfigError, Error};
 #[cfg(feature = "axum")]
-pub use extract::Fresh;
+pub use extract::{Fresh, Live};
 pub use id::{Bucket, Digest, Handle, Kind, RecordKey, UserId};
 pub use key::{DataName, InvalidName, Key};
 pub use layer::{ResponseFuture, SessionLayer, SessionLayerBuilder, SessionService};

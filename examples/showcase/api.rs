@@ -55,7 +55,7 @@ async fn health(State(server): State<Arc<Server>>) -> Json<Health> {
     let health = server.backend.health();
     Json(Health {
         backend: server.backend.name(),
-        mode: health.mode,
+        mode: health.mode.as_str(),
         since: Instant(health.since),
     })
 }

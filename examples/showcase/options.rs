@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Parser, ValueEnum};
 use ipnet::IpNet;
-use sessile::{AtLimit, ConfigError, SessionLayer, SessionStore};
+use sessile::{AtLimit, ConfigError, Outage, SessionLayer, SessionStore};
 
 /// A web application that shows what sessile does
 #[derive(Debug, Clone, Parser)]
@@ -42,6 +42,14 @@ pub(crate) struct Options {
     #[arg(long, value_enum, value_name = "WHAT", default_value = "end-oldest")]
     pub(crate) at_limit: WhenFull,
 
+    /// What happens while Redis is away
+    #[arg(long, value_enum, value_name = "WHAT", default_value = "local")]
+    pub(crate) outage: WhenAway,
+
+    /// What this process has read from Redis is served so many seconds without it
+    #[arg(long, value_name = "S", default_value = "60", allow_negative_numbers = true, value_parser = seconds)]
+    pub(crate) lease: Duration,
+
     /// Cookies without Secure, for plain http from elsewhere than localhost
     #[arg(long)]
     pub(crate) insecure_cookies: bool,
@@ -57,7 +65,23 @@ pub(crate) enum WhenFull {
     Refuse,
 }
 
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum WhenAway {
+    Refuse,
+    Lease,
+    Local,
+}
+
 impl Options {
+    /// What the layer does while Redis is away.
+    const fn outage(&self) -> Outage {
+        match self.outage {
+            WhenAway::Refuse => Outage::Refuse,
+            WhenAway::Lease => Outage::Lease(self.lease),
+            WhenAway::Local => Outage::Local { lease: self.lease },
+        }
+    }
+
     /// Those of the command line. What is wrong with them is said on stderr, in at most five lines.
     pub(crate) fn read() -> Result<Self, ExitCode> {
         Self::try_parse().map_err(|error| {
@@ -80,6 +104,7 @@ impl Options {
         let mut builder = SessionLayer::builder(store)
             .idle_timeout(self.idle)
             .absolute_timeout(self.absolute)
+            .outage(self.outage())
             .trusted_proxies(self.trusted_proxy.iter().copied());
         if let Some(limit) = self.limit {
             builder = builder.max_sessions_per_user(limit, self.at_limit.into());

@@ -149,7 +149,10 @@ impl Context {
         }
         let mut state = self.state();
         state.phase = Phase::Committing;
-        (!failed && !state.staged.is_empty()) || state.live().is_some_and(|live| live.due.is_some())
+        (!failed && !state.staged.is_empty())
+            || state
+                .live()
+                .is_some_and(|live| live.due.is_some() || live.is_promoted())
     }
 
     /// Makes the response final: the cookie, and what caches must know.

@@ -9,8 +9,8 @@ use crate::id::{Born, Bucket, RecordKey, UserId};
 use crate::record::{Entry, Record};
 use crate::session::Freshness;
 use crate::store::{
-    Applied, Apply, Create, Created, EndSessions, EndedSessions, Health, Mode, Replace, Replaced, Shield,
-    StoreError, Told,
+    Applied, Apply, Create, Created, EndSessions, EndedSessions, Health, Mode, Replace, Replaced,
+    Shield, StoreError, Told,
 };
 use std::time::SystemTime;
 

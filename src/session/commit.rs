@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Outcome;
-use super::info::Freshness;
 use super::area::Area;
 use super::context::Context;
 use super::finish::Finish;
+use super::info::Freshness;
+use super::login::Renewed;
 use super::state::{Identity, Phase, Plan, View};
 use crate::error::Error;
 use crate::event;
@@ -15,7 +16,7 @@ use crate::id::{Fresh, Kind, RecordKey, UserId};
 use crate::key::DataName;
 use crate::problem::ErrorKind;
 use crate::record::{Changes, End, EndReason, Entry, Guard, NewRecord, Op, Record, Seen};
-use crate::store::{Applied, Apply, Create, Created};
+use crate::store::{Applied, Apply, Create, Created, Renewal};
 
 /// How long an update may contend with others for its value.
 const UPDATE_BOUND: Duration = Duration::from_secs(2);
@@ -88,11 +89,7 @@ impl Context {
                 if let Some(copy) = copy {
                     self.state().saved(&key, copy);
                 }
-                Ok(if staged {
-                    stored
-                } else {
-                    Outcome::Nothing
-                })
+                Ok(if staged { stored } else { Outcome::Nothing })
             }
             Ok((_, outcome)) => {
                 let error = self.refused(&key, outcome);
@@ -204,7 +201,27 @@ impl Context {
             true => Some(self.turn().await),
             false => None,
         };
-        self.commit(true, shared).await.map(|_| ())
+        self.commit(true, shared).await?;
+        self.settle_id().await;
+        Ok(())
+    }
+
+    /// A session that was made while the store was away, and is in the store now, gets an id as any other: the old one
+    /// says that it is none of the store's, and which instance made it.
+    async fn settle_id(self: &Arc<Self>) {
+        let Some(live) = self
+            .state()
+            .live()
+            .filter(|live| live.is_promoted())
+            .cloned()
+        else {
+            return;
+        };
+        let Ok(fresh) = Fresh::draw() else { return };
+        // Where this fails, the next request does it. Where another one was faster, its cookie counts.
+        if let Ok(Renewed::Done(record)) = self.renew(&live, &fresh, Renewal::SameSession).await {
+            event::regenerated(&record);
+        }
     }
 }
 

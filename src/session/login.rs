@@ -12,11 +12,11 @@ use std::task::{Context as TaskContext, Poll};
 use serde::Serialize;
 
 use super::Session;
-use super::info::Freshness;
-use super::commit::NewSession;
 use super::area::Area;
+use super::commit::NewSession;
 use super::context::Context;
 use super::finish::Finish;
+use super::info::Freshness;
 use super::state::{Identity, Live, Phase};
 use crate::error::Error;
 use crate::event;

@@ -368,6 +368,21 @@ impl Session {
         self.context.state().live().map(|live| live.freshness)
     }
 
+    /// For what must not run on a lease: whether the store itself said what this request knows of its session.
+    ///
+    /// # Errors
+    /// `StoreUnavailable` where it did not.
+    pub fn must_be_live(&self) -> Result<(), Error> {
+        match self.freshness() {
+            Some(Freshness::Stale | Freshness::Local) => {
+                Err(Error::new(ErrorKind::StoreUnavailable)
+                    .with_retry_after(std::time::Duration::from_secs(1))
+                    .with_detail("this is not done while the store is away"))
+            }
+            Some(Freshness::Live) | None => Ok(()),
+        }
+    }
+
     /// Why and when the session ended whose cookie this request carries, if it is a dead one's.
     #[must_use]
     pub fn end(&self) -> Option<End> {

@@ -43,7 +43,6 @@ fn creation(store: &impl SessionStore, n: u8) -> Create {
         record,
         began_at: now,
         limit: None,
-    held: false,
         held: false,
     }
 }

@@ -111,23 +111,25 @@ impl Away {
         };
         let now = store.now();
         let state = |part| Arc::new(PartState::new(part, Breaker::closed(now)));
-        Some(getrandom::u32().map(|instance| Self {
-            outage: settings.outage,
-            local_ttl: settings.local_ttl,
-            shards: std::iter::repeat_with(|| Mutex::new(Memory::new(limits)))
-                .take(SHARDS)
-                .collect(),
-            parts: RwLock::new(parts.into_iter().map(state).collect()),
-            journal: Mutex::new(Journal::new(JournalLimits::default())),
-            journaled: AtomicUsize::new(0),
-            brought: Notify::new(),
-            floor: AtomicU64::new(0),
-            zero: Instant::now(),
-            clock: Arc::clone(&settings.clock),
-            instance,
-            began: now,
-            watched: AtomicBool::new(false),
-            store: Arc::clone(store),
+        Some(getrandom::u32().map(|instance| {
+            Self {
+                outage: settings.outage,
+                local_ttl: settings.local_ttl,
+                shards: std::iter::repeat_with(|| Mutex::new(Memory::new(limits)))
+                    .take(SHARDS)
+                    .collect(),
+                parts: RwLock::new(parts.into_iter().map(state).collect()),
+                journal: Mutex::new(Journal::new(JournalLimits::default())),
+                journaled: AtomicUsize::new(0),
+                brought: Notify::new(),
+                floor: AtomicU64::new(0),
+                zero: Instant::now(),
+                clock: Arc::clone(&settings.clock),
+                instance,
+                began: now,
+                watched: AtomicBool::new(false),
+                store: Arc::clone(store),
+            }
         }))
     }
 
@@ -186,7 +188,11 @@ impl Away {
     /// The part that has a bucket. One that was not known before is taken to be away until it has answered.
     pub(super) fn part(self: &Arc<Self>, bucket: Bucket) -> Arc<PartState> {
         let part = self.store.part(bucket);
-        let known = self.parts().iter().find(|known| known.part == part).cloned();
+        let known = self
+            .parts()
+            .iter()
+            .find(|known| known.part == part)
+            .cloned();
         if let Some(known) = known {
             return known;
         }
@@ -307,7 +313,7 @@ impl Away {
     pub(super) fn not_ended(&self, mut records: Vec<Record>) -> Vec<Record> {
         if self.has_journal() {
             let journal = self.journal();
-            records.retain(|record| journal.covers_user(record).is_none());
+            records.retain(|record| journal.covers_listed(record).is_none());
         }
         records
     }

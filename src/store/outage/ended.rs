@@ -184,7 +184,10 @@ impl Ended {
             note: end.note.clone(),
             before,
         };
-        let users = self.users.iter().filter(|(_, (_, bucket, _))| in_part(*bucket));
+        let users = self
+            .users
+            .iter()
+            .filter(|(_, (_, bucket, _))| in_part(*bucket));
         let users = users.flat_map(|(user, (_, _, ends))| {
             ends.iter().map(move |ended| {
                 let scope = match ended.kept {
@@ -194,7 +197,10 @@ impl Ended {
                 again(scope, &ended.end, Some(ended.before))
             })
         });
-        let handles = self.handles.iter().filter(|(_, (_, bucket, _))| in_part(*bucket));
+        let handles = self
+            .handles
+            .iter()
+            .filter(|(_, (_, bucket, _))| in_part(*bucket));
         let handles = handles.map(|(handle, (_, _, ended))| {
             let scope = EndScope::Handle(ended.user.clone(), *handle);
             again(scope, &ended.end, None)
@@ -234,7 +240,11 @@ impl Ended {
                     }
                 }
                 Name::Handle(handle) => {
-                    if self.handles.get(&handle).is_some_and(|known| known.0 == noted) {
+                    if self
+                        .handles
+                        .get(&handle)
+                        .is_some_and(|known| known.0 == noted)
+                    {
                         self.handles.remove(&handle);
                     }
                 }

@@ -249,7 +249,9 @@ impl Locals {
             .entries
             .iter()
             .filter(|(key, entry)| {
-                entry.kept_until() <= now || matches!(entry, Entry::Ended(_)) || self.is_too_old(key, at)
+                entry.kept_until() <= now
+                    || matches!(entry, Entry::Ended(_))
+                    || self.is_too_old(key, at)
             })
             .map(|(key, _)| *key)
             .collect();

@@ -251,7 +251,9 @@ impl Memory {
     /// Giving a session a new id.
     pub(crate) fn replace(&mut self, replace: &Replace, up: bool, now: Moment) -> Course<Replaced> {
         match self.local(&replace.key, up, now) {
-            Course::Here(Entry::Live(record), _) => return self.replace_local(replace, &record, now),
+            Course::Here(Entry::Live(record), _) => {
+                return self.replace_local(replace, &record, now);
+            }
             Course::Here(Entry::Ended(tombstone), _) => {
                 return Course::Here(not_replaced(tombstone), Here::Local);
             }
@@ -289,9 +291,7 @@ impl Memory {
                     Course::Here(Created::Refused(reason), here) => {
                         Course::Here(Replaced::Refused(reason), here)
                     }
-                    Course::Here(Created::TooLarge, here) => {
-                        Course::Here(Replaced::TooLarge, here)
-                    }
+                    Course::Here(Created::TooLarge, here) => Course::Here(Replaced::TooLarge, here),
                     Course::Here(Created::AtLimit | Created::Exists, _)
                     | Course::Ask
                     | Course::First
@@ -373,8 +373,13 @@ impl Memory {
                     if let (Some(user), false) =
                         (record.user(), end.reason == EndReason::Regenerated)
                     {
-                        self.ended
-                            .handle(bucket, &user.into(), record.handle(), over.clone(), now.here);
+                        self.ended.handle(
+                            bucket,
+                            &user.into(),
+                            record.handle(),
+                            over.clone(),
+                            now.here,
+                        );
                     }
                     let tombstone = Tombstone {
                         handle: record.handle(),

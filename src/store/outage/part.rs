@@ -92,7 +92,8 @@ impl PartState {
         if self.is_suspected.load(Ordering::Relaxed) {
             let mut breaker = self.lock();
             breaker.answered(sent.number());
-            self.is_suspected.store(breaker.is_suspected(), Ordering::Relaxed);
+            self.is_suspected
+                .store(breaker.is_suspected(), Ordering::Relaxed);
         }
     }
 
@@ -139,15 +140,12 @@ impl PartState {
         }
     }
 
-    fn change(
-        &self,
-        now: SystemTime,
-        decide: impl FnOnce(&mut Breaker) -> bool,
-    ) -> Option<Change> {
+    fn change(&self, now: SystemTime, decide: impl FnOnce(&mut Breaker) -> bool) -> Option<Change> {
         let mut breaker = self.lock();
         let since = breaker.since();
         let changed = decide(&mut breaker);
-        self.is_suspected.store(breaker.is_suspected(), Ordering::Relaxed);
+        self.is_suspected
+            .store(breaker.is_suspected(), Ordering::Relaxed);
         if !changed {
             return None;
         }

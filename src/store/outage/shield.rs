@@ -67,9 +67,9 @@ impl Shield {
         settings: &Settings,
     ) -> Result<Self, ConfigError> {
         settings.check()?;
-        let away = Away::over(&store, settings)
-            .transpose()
-            .map_err(|error| ConfigError::new(format!("the operating system gives no randomness: {error}")))?;
+        let away = Away::over(&store, settings).transpose().map_err(|error| {
+            ConfigError::new(format!("the operating system gives no randomness: {error}"))
+        })?;
         Ok(Self {
             store,
             away: away.map(Arc::new),
@@ -143,9 +143,7 @@ impl Shield {
             Ok(entry) => {
                 part.answered(sent);
                 let then = away.moment();
-                let entry = away
-                    .memory(key.bucket)
-                    .loaded(&key, entry, now.here, then);
+                let entry = away.memory(key.bucket).loaded(&key, entry, now.here, then);
                 let entry = away.told(&key, entry);
                 return match (entry, born) {
                     (None, Some(born)) => away.foreign(born).map(Told::live),
@@ -177,9 +175,7 @@ impl Shield {
         let loads = keys.iter().map(|(key, born)| self.load(*key, *born));
         let loaded = futures_util::future::join_all(loads).await;
         // One that opens a session is enough.
-        let opens = |told: &Result<Told<Option<Entry>>, StoreError>| {
-            matches!(told, Ok(told) if matches!(told.value, Some(Entry::Live(_))))
-        };
+        let opens = |told: &Result<Told<Option<Entry>>, StoreError>| matches!(told, Ok(told) if matches!(told.value, Some(Entry::Live(_))));
         if loaded.iter().any(opens) {
             return Ok(loaded
                 .into_iter()

@@ -39,11 +39,20 @@ mod tests {
     #[test]
     fn neither_a_machine_that_slept_nor_a_clock_put_back_lends_time() {
         let sent = Stamp::new(1_000, 9_000);
-        assert_eq!(sent.age(Stamp::new(1_500, 9_100)), Duration::from_micros(500));
+        assert_eq!(
+            sent.age(Stamp::new(1_500, 9_100)),
+            Duration::from_micros(500)
+        );
         // It slept: the steady clock stood still.
-        assert_eq!(sent.age(Stamp::new(1_000, 99_000)), Duration::from_micros(90_000));
+        assert_eq!(
+            sent.age(Stamp::new(1_000, 99_000)),
+            Duration::from_micros(90_000)
+        );
         // The one on the wall was put back.
-        assert_eq!(sent.age(Stamp::new(1_700, 2_000)), Duration::from_micros(700));
+        assert_eq!(
+            sent.age(Stamp::new(1_700, 2_000)),
+            Duration::from_micros(700)
+        );
         assert_eq!(sent.age(sent), Duration::ZERO);
     }
 }

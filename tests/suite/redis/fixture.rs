@@ -62,7 +62,6 @@ pub(super) fn creation(store: &RedisStore, user: &str) -> Create {
         record: Record::new(&new_record(store.now(), user)),
         began_at: store.now(),
         limit: None,
-    held: false,
         held: false,
     }
 }

@@ -269,7 +269,6 @@ impl Both {
                     AtLimit::EndOldest
                 },
             }),
-        held: false,
             held: false,
         }
     }
