@@ -105,6 +105,9 @@ pub(crate) fn store_emptied(count: usize) {
 
 /// The store may have lost ends: they were sent once more.
 pub(crate) fn ends_asserted(count: usize) {
+    if count == 0 {
+        return;
+    }
     tracing::info!(target: "sessile", event = "ends_asserted", count);
 }
 

@@ -323,6 +323,7 @@ impl Away {
         self: &Arc<Self>,
         bucket: Bucket,
         end: EndSessions,
+        known: Option<Record>,
     ) -> Result<EndedSessions, StoreError> {
         let now = self.moment();
         let since = rules::after(now.store);
@@ -331,14 +332,18 @@ impl Away {
         let (ended, pending) = {
             let mut memory = self.memory(bucket);
             let name = match &end.scope {
-                EndScope::One(key, _) => memory.name(key, now),
+                // By its name, since its key may have changed meanwhile.
+                EndScope::One(key, _) => match &known {
+                    Some(record) => name_of(record),
+                    None => memory.name(key, now),
+                },
                 EndScope::Handle(..) | EndScope::Others(..) | EndScope::All(_) => None,
             };
             let needless = match &end.scope {
                 EndScope::One(key, _) => memory.is_only_here(key),
                 EndScope::Handle(..) | EndScope::Others(..) | EndScope::All(_) => false,
             };
-            let ended = memory.end(bucket, &end, since, now);
+            let ended = memory.end(bucket, &end, since, false, now);
             let scope = pending_scope(&end.scope, bucket, name, since);
             (ended, (!needless).then_some(scope))
         };
@@ -408,6 +413,10 @@ impl Away {
 
 /// So many ends are remembered for ten minutes.
 const ENDS: usize = 262_144;
+
+fn name_of(record: &Record) -> Option<(crate::id::UserId, crate::id::Handle)> {
+    Some((record.user()?.into(), record.handle()))
+}
 
 fn pending_scope(
     scope: &EndScope,

@@ -351,12 +351,14 @@ impl Memory {
     }
 
     /// Notes that an end takes effect here, and carries it out on what is here. `since` is from when on sign-ins are let
-    /// in after an end of all. Gives what was ended, as far as it is known here.
+    /// in after an end of all. Gives what was ended, as far as it is known here: of a user's leases only where the store,
+    /// who knows them all, is not asked.
     pub(crate) fn end(
         &mut self,
         bucket: Bucket,
         end: &EndSessions,
         since: SystemTime,
+        up: bool,
         now: Moment,
     ) -> EndedSessions {
         let over = End {
@@ -398,18 +400,24 @@ impl Memory {
                 }
             }
             EndScope::Handle(user, handle) => {
-                self.leased(user, now, &mut ended, |record| record.handle() == *handle);
+                if !up {
+                    self.leased(user, now, &mut ended, |record| record.handle() == *handle);
+                }
                 self.ended.handle(bucket, user, *handle, over, now.here);
             }
             EndScope::Others(user, kept) => {
-                self.leased(user, now, &mut ended, |record| {
-                    record.handle() != *kept && signed_in_at(record) < since
-                });
+                if !up {
+                    self.leased(user, now, &mut ended, |record| {
+                        record.handle() != *kept && signed_in_at(record) < since
+                    });
+                }
                 self.ended
                     .user(bucket, user, since, Some(*kept), over, now.here);
             }
             EndScope::All(user) => {
-                self.leased(user, now, &mut ended, |record| signed_in_at(record) < since);
+                if !up {
+                    self.leased(user, now, &mut ended, |record| signed_in_at(record) < since);
+                }
                 self.ended.user(bucket, user, since, None, over, now.here);
             }
         }
