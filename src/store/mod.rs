@@ -10,6 +10,7 @@ pub mod conformance;
 mod erased;
 mod error;
 mod memory;
+mod outage;
 mod packed;
 #[cfg(feature = "redis")]
 mod redis;
