@@ -11,6 +11,7 @@ use tokio::runtime::Handle;
 
 use super::away::Away;
 use super::breaker::{BEAT, Continuity, PROBE};
+use super::durable::Durable;
 use super::journal::{PendingEnd, PendingScope};
 use super::memory::Delivery;
 use super::part::{Change, PartState};
@@ -89,6 +90,10 @@ async fn check(away: &Arc<Away>, part: &Arc<PartState>) {
     };
     match settled {
         Ok(()) => {
+            if let Err(error) = Durable::sync(away).await {
+                // Those that are done are sent once more after a crash: that changes nothing.
+                tracing::debug!(target: "sessile", %error, "the journal could not be written");
+            }
             part.settled(epoch);
             tell(part.recovered(epoch, away.now()));
             bring_due(away, part);
@@ -173,7 +178,9 @@ async fn send_pending(away: &Away, part: &PartState) -> Result<(), StoreError> {
             for ((ticket, _), answer) in batch.iter().zip(answers) {
                 match answer {
                     Ok(_) => {
-                        journal.acknowledged(*ticket);
+                        if let Some(step) = journal.acknowledged(*ticket) {
+                            away.noted(step);
+                        }
                     }
                     Err(error) if error.failure() == Failure::Other => {}
                     Err(error) => failure = Some(error),

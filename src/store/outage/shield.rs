@@ -67,9 +67,7 @@ impl Shield {
         settings: &Settings,
     ) -> Result<Self, ConfigError> {
         settings.check()?;
-        let away = Away::over(&store, settings).transpose().map_err(|error| {
-            ConfigError::new(format!("the operating system gives no randomness: {error}"))
-        })?;
+        let away = Away::over(&store, settings)?;
         Ok(Self {
             store,
             away: away.map(Arc::new),
