@@ -195,11 +195,14 @@ impl Call {
             Trouble::Lost(cause) => {
                 self.losses += 1;
                 self.lost = self.lost.max(Some(not_after));
+                let is_silent = cause.is_timeout();
                 let error = CallError::Lost { not_after, cause };
                 let again = match self.again {
                     Again::Never => false,
                     Again::Once => self.losses == 1,
-                    Again::Freely => true,
+                    // A server that says nothing says nothing in less time either, and whoever waits may have another
+                    // answer.
+                    Again::Freely => !is_silent || now + self.checkout < self.until,
                 };
                 if again {
                     self.go(now, Duration::ZERO, Via::Refreshed, error)
