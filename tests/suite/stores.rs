@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sessile::record::{Entry, Record};
 use sessile::store::{
-    Applied, Apply, Create, Created, EndSessions, EndedSessions, Replace, Replaced,
+    Applied, Apply, Beat, Create, Created, EndSessions, EndedSessions, Part, Replace, Replaced,
 };
 use sessile::{
     Bucket, Digest, Kind, ManualClock, MemoryStore, RecordKey, SessionStore, StoreError, UserId,
@@ -124,6 +124,18 @@ impl<S: SessionStore, Place: Send + Sync + 'static> SessionStore for In<S, Place
 
     fn bucket(&self, user: &UserId) -> Bucket {
         self.store.bucket(user)
+    }
+
+    fn parts(&self) -> Vec<Part> {
+        self.store.parts()
+    }
+
+    fn part(&self, bucket: Bucket) -> Part {
+        self.store.part(bucket)
+    }
+
+    async fn beat(&self, part: Part, least: u64) -> Result<Beat, StoreError> {
+        self.store.beat(part, least).await
     }
 
     async fn create(&self, create: Create) -> Result<Created, StoreError> {

@@ -30,6 +30,7 @@
 mod changing;
 mod creating;
 mod crowding;
+mod earlier;
 mod ending;
 mod fixture;
 mod newer;
@@ -43,6 +44,7 @@ use std::future::Future;
 pub use changing::*;
 pub use creating::*;
 pub use crowding::*;
+pub use earlier::*;
 pub use ending::*;
 pub use racing::*;
 pub use reading::*;
@@ -155,7 +157,13 @@ macro_rules! store_conformance {
                 rule_11_a_login_that_began_before_the_end_of_all_is_refused
                 rule_11_a_sign_in_from_a_session_that_began_before_is_refused
                 rule_11_a_strangers_session_knows_no_end_of_all
+                rule_11_an_end_that_comes_late_refuses_what_began_before_it
+                rule_11_an_end_that_comes_late_spares_who_signed_in_after_it
+                rule_11_an_end_that_comes_twice_is_one
+                rule_11_no_end_is_later_than_now
+                rule_11_since_never_moves_back
                 rule_11_the_end_of_one_keeps_nobody_out
+                rule_11_the_end_of_one_knows_no_before
                 rule_12_ending_all_reaches_a_session_that_changes_its_id_without_end
                 rule_12_ending_all_terminates_while_somebody_signs_in_without_end
                 rule_13_ending_what_is_not_there_ends_nothing

@@ -18,7 +18,8 @@ pub(super) enum Ask {
     /// With what was read of it just now, when somebody last looked, or not at all.
     Apply(usize, Changes, Option<i64>, Reading),
     Replace(usize, How, Option<usize>),
-    End(usize, Which),
+    /// The last: how many minutes ago it happened, if it comes late.
+    End(usize, Which, Option<u64>),
     List(usize),
 }
 
@@ -147,7 +148,8 @@ pub(super) fn ask() -> impl Strategy<Value = Ask> {
         6 => (0..20usize, changes(), prop::option::of(-100..100i64), reading)
             .prop_map(|(n, changes, seen, reading)| Ask::Apply(n, changes, seen, reading)),
         3 => (0..20usize, how, prop::option::weighted(0.2, 0..20usize)).prop_map(|(n, how, again)| Ask::Replace(n, how, again)),
-        2 => (0..20usize, which).prop_map(|(n, which)| Ask::End(n, which)),
+        2 => (0..20usize, which, prop::option::of(0..7u64))
+            .prop_map(|(n, which, ago)| Ask::End(n, which, ago)),
         2 => (0..2usize).prop_map(Ask::List),
     ]
 }

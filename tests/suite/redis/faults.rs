@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
-use sessile::record::{NewRecord, Record};
-use sessile::store::{Applied, Create, EndScope, StoreError};
+use sessile::record::{Changes, Clear, NewRecord, Record};
+use sessile::store::{Applied, Create, EndScope, Failure, Part, StoreError};
 use sessile::{EndReason, RedisStore, SessionStore};
 
 use super::fixture::{
@@ -283,13 +283,21 @@ async fn a_redis_without_memory_creates_nothing_and_ends_what_it_has() {
         for create in [users, strangers] {
             let error = store.create(create).await.unwrap_err();
             assert!(error.to_string().contains("OOM"), "{error}");
+            assert_eq!(error.failure(), Failure::Full);
         }
     }
     assert_eq!(dump(&server), before);
+    store.beat(Part::default(), 0).await.unwrap();
     assert!(is_live(&store, one).await);
     assert_eq!(store.list("alice".into()).await.unwrap().len(), 2);
     let saved = store.apply(change(one, add("n", 1))).await.unwrap();
     assert_eq!(saved, Applied::Saved(Some(1)));
+    let clear = Changes {
+        clear: Some(Clear { keep: Vec::new() }),
+        each: Vec::new(),
+    };
+    let saved = store.apply(change(two, clear)).await.unwrap();
+    assert_eq!(saved, Applied::Saved(None));
     let saved = store.apply(touch(&store, one)).await.unwrap();
     assert_eq!(saved, Applied::Saved(None));
     let replace = regeneration(&store, one);

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use sessile::record::{Entry, NewRecord, Record};
-use sessile::store::{Applied, Create, Created, EndScope, Limit, Replace, Replaced};
+use sessile::store::{Applied, Create, Created, EndScope, EndSessions, Limit, Replace, Replaced};
 use sessile::{AtLimit, EndReason, RedisStore, SessionStore};
 
 use super::fixture::{
@@ -340,6 +340,38 @@ async fn inv12_a_login_of_the_very_instant_of_an_end_of_all_is_refused() {
         store.end(end(scope)).await.unwrap();
         assert_eq!(ask::<String>(&server, &["GET", &since]), later);
     }
+}
+
+/// A `since` of a clock that was put right keeps nobody out for an hour, and what it was of is not forgotten: some time
+/// until now all ended.
+#[tokio::test]
+async fn inv12_an_end_that_comes_late_does_not_let_in_whom_a_since_of_a_wrong_clock_kept_out() {
+    let (server, store) = started().await;
+    let bucket = store.bucket(&"alice".into());
+    let since = format!("user_since:{{{bucket}}}:alice");
+    let late = EndSessions {
+        before: Some(store.now() - HOUR),
+        ..end(EndScope::All("alice".into()))
+    };
+    for (ahead, is_kept) in [(2, true), (3600, false)] {
+        let (seconds, micros): (u64, u64) = ask(&server, &["TIME"]);
+        let now = seconds * 1_000_000 + micros;
+        let there = now + ahead * 1_000_000;
+        let _: () = ask(&server, &["SET", &since, &there.to_string(), "EX", "60"]);
+        let told = store.end(late.clone()).await.unwrap().since.unwrap();
+        let told = told.duration_since(std::time::UNIX_EPOCH).unwrap();
+        let told = u64::try_from(told.as_micros()).unwrap();
+        match is_kept {
+            true => assert_eq!(told, there),
+            false => assert!(told > now && told < now + 60_000_000, "{told} {now}"),
+        }
+        assert_eq!(ask::<String>(&server, &["GET", &since]), told.to_string());
+    }
+    // What stands there and is no instant is none.
+    let _: () = ask(&server, &["SET", &since, "?", "EX", "60"]);
+    let told = store.end(late.clone()).await.unwrap().since;
+    let before = late.before.unwrap();
+    assert!(told <= Some(before) && told > Some(before - SECOND));
 }
 
 /// A login from a stranger's session ends that, and names the session in its place: in another slot, perhaps.

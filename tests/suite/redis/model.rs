@@ -1,6 +1,7 @@
 //! Redis and memory are asked the same at random, and answer the same: the scripts against the contract as pure code.
 
 use std::cell::RefCell;
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroU32;
 use std::time::{Duration, SystemTime};
@@ -143,7 +144,7 @@ impl Both {
                 );
                 (replaced(a.unwrap()), replaced(b.unwrap()))
             }
-            Ask::End(n, which) => {
+            Ask::End(n, which, ago) => {
                 let made = self.pick(*n)?;
                 let (user, other) = (self.users[n % 2].clone(), self.users[(n + 1) % 2].clone());
                 let scope = match which {
@@ -160,10 +161,15 @@ impl Both {
                     scope,
                     reason: EndReason::ALL[n % EndReason::ALL.len()],
                     note: (n % 3 == 0).then(|| "by ä note".into()),
-                    before: None,
+                    // Between the minutes at which sessions are made, or now.
+                    before: ago.map(|ago| match ago {
+                        0 => now,
+                        ago => now - Duration::from_secs(60 * ago - 30),
+                    }),
                 };
+                let before = end.before;
                 let (a, b) = tokio::join!(self.memory.end(end.clone()), self.redis.end(end));
-                (ended(a.unwrap()), ended(b.unwrap()))
+                (ended(a.unwrap(), before), ended(b.unwrap(), before))
             }
             Ask::List(n) => {
                 let user = self.users[*n].clone();
@@ -396,8 +402,23 @@ fn replaced(answer: Replaced) -> String {
     }
 }
 
-fn ended(answer: EndedSessions) -> String {
-    sessions(answer.sessions) + &answer.last.as_ref().map_or(String::new(), record)
+fn ended(answer: EndedSessions, before: Option<SystemTime>) -> String {
+    let micros = |at: SystemTime| {
+        at.duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap()
+            .as_micros()
+    };
+    // What is of now is not the same here and there.
+    let since = answer.since.map(|since| {
+        before.map_or("now", |before| match micros(since).cmp(&micros(before)) {
+            Ordering::Less => "moved back",
+            Ordering::Equal => "before",
+            Ordering::Greater => "later",
+        })
+    });
+    sessions(answer.sessions)
+        + &answer.last.as_ref().map_or(String::new(), record)
+        + &format!("{since:?}")
 }
 
 #[test]
