@@ -207,7 +207,7 @@ impl Log {
             self.file.write_all(part)?;
             fault::point()?;
         }
-        self.file.sync_data()?;
+        fault::synced(&self.file, self.file.sync_data())?;
         fault::point()
     }
 
@@ -342,7 +342,7 @@ fn read_or_begin(path: &Path, limits: JournalLimits) -> io::Result<(File, Conten
         fault::point()?;
     }
     // What was read may be in memory only, if the process that wrote it was killed before its sync.
-    file.sync_all()?;
+    fault::synced(&file, file.sync_all())?;
     file.seek(SeekFrom::Start(contents.end))?;
     Ok((file, contents))
 }
@@ -437,7 +437,7 @@ fn write_new(new: &Path, steps: impl Iterator<Item = Step>) -> io::Result<(File,
         .into_inner()
         .map_err(io::IntoInnerError::into_error)?;
     fault::point()?;
-    file.sync_all()?;
+    fault::synced(&file, file.sync_all())?;
     fault::point()?;
     Ok((file, len))
 }
@@ -461,7 +461,10 @@ fn remove_left_over(new: &Path) -> io::Result<()> {
 #[cfg(unix)]
 fn sync_folder(path: &Path) -> io::Result<()> {
     match path.parent() {
-        Some(folder) => File::open(folder)?.sync_all(),
+        Some(folder) => {
+            let folder = File::open(folder)?;
+            fault::synced(&folder, folder.sync_all())
+        }
         None => Ok(()),
     }
 }
@@ -499,5 +502,12 @@ mod fault {
 
     pub(super) const fn parts(bytes: &[u8]) -> [&[u8]; 1] {
         [bytes]
+    }
+
+    pub(super) fn synced(
+        _file: &std::fs::File,
+        result: std::io::Result<()>,
+    ) -> std::io::Result<()> {
+        result
     }
 }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use super::fault::Fault;
+use super::fault::{Fault, Synced, all_synced};
 use super::killed::Worker;
 use super::*;
 use crate::clock::instant;
@@ -234,6 +234,11 @@ fn with_any_byte_changed_it_gives_all_other_lines_and_makes_none_up() {
             assert_ne!(log.found(), Found::default());
             let at_the_end = line + lost >= steps.len();
             assert_eq!(log.found().damaged == 0, at_the_end);
+            let damaged = log.found().damaged;
+            drop(log);
+            let (log, again) = open(&path);
+            assert_eq!(pending(&again), pending(&journal), "{at} {flip}");
+            assert_eq!(log.found(), Found { damaged, cut: 0 });
         }
     }
 }
@@ -352,9 +357,8 @@ fn a_file_that_is_all_alive_is_not_written_over_and_over() {
     let (mut log, mut journal) = Log::open_compacting_from(&path, LIMITS, 512).unwrap();
     let mut times = 0;
     for n in 0..1_000 {
-        let before = log.compact_at;
         log.append(&[add(&mut journal, single(n))]).unwrap();
-        times += usize::from(log.compact_at != before);
+        times += usize::from(all_synced().contains(&Synced::Folder));
     }
     assert!(times < 12, "each time at twice the length: {times}");
     drop(log);
@@ -377,6 +381,31 @@ fn an_open_finds_a_long_file_and_shortens_it() {
     assert_eq!(pending(&again), pending(&journal));
     drop(log);
     assert_eq!(fs::read(&path).unwrap(), file_of(&steps[200..]).0);
+}
+
+#[test]
+fn whatever_returns_has_been_synced_whole() {
+    let (_folder, path) = folder();
+    let length = || Synced::File(fs::metadata(&path).unwrap().len());
+    let (mut log, mut journal) = open(&path);
+    assert_eq!(all_synced(), [length(), Synced::Folder], "a new one");
+    log.append(&[add(&mut journal, single(1))]).unwrap();
+    assert_eq!(all_synced(), [length()], "what was appended");
+    log.rewrite(&journal).unwrap();
+    assert_eq!(
+        all_synced(),
+        [length(), Synced::Folder],
+        "a new one in its place"
+    );
+    drop(log);
+    let mut half = File::options().append(true).open(&path).unwrap();
+    half.write_all(b"half").unwrap();
+    let (_log, _) = open(&path);
+    assert_eq!(
+        all_synced(),
+        [length()],
+        "what was read, and what was cut off"
+    );
 }
 
 #[test]
