@@ -7,7 +7,8 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::Notify;
 
 use super::breaker::{Breaker, Mode};
-use super::journal::{Added, Journal, JournalLimits, PendingEnd, PendingScope};
+use super::journal::{Added, Journal, JournalLimits};
+use super::local;
 use super::memory::{Limits, Memory, Moment};
 use super::part::{Epoch, PartState};
 use super::policy::{Health, Outage};
@@ -18,7 +19,7 @@ use crate::error::ConfigError;
 use crate::event;
 use crate::id::{Born, Bucket, RecordKey};
 use crate::record::{End, EndReason, Entry, Record, Tombstone};
-use crate::store::{EndScope, EndSessions, EndedSessions, ErasedStore, StoreError, rules};
+use crate::store::{EndSessions, EndedSessions, ErasedStore, StoreError, rules};
 
 /// Leases, ends and local sessions are kept in so many pieces, each under its own lock.
 const SHARDS: usize = 64;
@@ -278,8 +279,7 @@ impl Away {
     /// A session that was made by another instance while the store was away, and that the store does not have: it may
     /// get there yet, for as long as sessions are kept for that.
     pub(super) fn foreign(&self, born: Born) -> Result<Option<Entry>, StoreError> {
-        let age = Duration::from_secs(self.seconds().saturating_sub(born.at).into());
-        if age < self.local_ttl && born.instance != self.instance {
+        if local::may_come(born, self.instance, self.seconds(), self.local_ttl) {
             return Err(StoreError::new(
                 "a session that another instance made while the store was away is not in the store yet",
             ));
@@ -328,31 +328,13 @@ impl Away {
         let since = rules::after(now.store);
         // Before anybody is told: who signs in from here on began after it.
         self.floor.fetch_max(micros(since), Ordering::AcqRel);
-        let (ended, pending) = {
-            let mut memory = self.memory(bucket);
-            let name = match &end.scope {
-                EndScope::One(key, _) => memory.name(key, now),
-                EndScope::Handle(..) | EndScope::Others(..) | EndScope::All(_) => None,
-            };
-            let needless = match &end.scope {
-                EndScope::One(key, _) => memory.is_only_here(key),
-                EndScope::Handle(..) | EndScope::Others(..) | EndScope::All(_) => false,
-            };
-            let ended = memory.end(bucket, &end, since, now);
-            let scope = pending_scope(&end.scope, bucket, name, since);
-            (ended, (!needless).then_some(scope))
-        };
-        let Some(scope) = pending else {
+        let (ended, pending) = self.memory(bucket).end_later(bucket, end, since, now);
+        let Some(pending) = pending else {
             return Ok(ended);
         };
         let added = {
             let mut journal = self.journal();
-            let added = journal.add(PendingEnd {
-                scope,
-                reason: end.reason,
-                note: end.note,
-                at: now.store,
-            });
+            let added = journal.add(pending);
             self.journal_changed(&journal);
             added
         };
@@ -408,39 +390,6 @@ impl Away {
 
 /// So many ends are remembered for ten minutes.
 const ENDS: usize = 262_144;
-
-fn pending_scope(
-    scope: &EndScope,
-    bucket: Bucket,
-    name: Option<(crate::id::UserId, crate::id::Handle)>,
-    before: SystemTime,
-) -> PendingScope {
-    match (scope, name) {
-        (EndScope::One(key, _), None) => PendingScope::Key(*key),
-        (EndScope::One(..), Some((user, handle))) => PendingScope::Handle {
-            user,
-            bucket,
-            handle,
-        },
-        (EndScope::Handle(user, handle), _) => PendingScope::Handle {
-            user: user.clone(),
-            bucket,
-            handle: *handle,
-        },
-        (EndScope::Others(user, kept), _) => PendingScope::User {
-            user: user.clone(),
-            bucket,
-            keep: Some(*kept),
-            before,
-        },
-        (EndScope::All(user), _) => PendingScope::User {
-            user: user.clone(),
-            bucket,
-            keep: None,
-            before,
-        },
-    }
-}
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Nothing panics under them but a bug; each function leaves what it holds whole.
