@@ -19,6 +19,7 @@
 //! | `ends_asserted` | the store may have lost its last writes: the ends of the last minutes were sent again, `count` of them |
 //! | `store_emptied` | the store came back empty: `count` sessions that were made meanwhile ended with it. A warning |
 //! | `journal_collapsed` | more ends wait for the store than there is room for: all of a user's sessions end with one. A warning |
+//! | `journal_damaged` | lines of the journal's file cannot be read: ends may be missing; `count` of them. A warning |
 //! | `malformed_record` | what stands where a session should is no record: it is a stranger; likewise counted, a warning |
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -98,6 +99,11 @@ pub(crate) fn journal_collapsed() {
     tracing::warn!(target: "sessile", event = "journal_collapsed");
 }
 
+/// The journal's file was changed by somebody else, or by its disk.
+pub(crate) fn journal_damaged(count: usize) {
+    tracing::warn!(target: "sessile", event = "journal_damaged", count);
+}
+
 /// The store came back empty.
 pub(crate) fn store_emptied(count: usize) {
     tracing::warn!(target: "sessile", event = "store_emptied", count);
@@ -105,6 +111,9 @@ pub(crate) fn store_emptied(count: usize) {
 
 /// The store may have lost ends: they were sent once more.
 pub(crate) fn ends_asserted(count: usize) {
+    if count == 0 {
+        return;
+    }
     tracing::info!(target: "sessile", event = "ends_asserted", count);
 }
 

@@ -138,12 +138,15 @@ impl Area {
     ) -> Result<Ended, Error> {
         let told = self
             .store
-            .end(EndSessions {
-                scope,
-                reason,
-                note,
-                before: None,
-            })
+            .end(
+                EndSessions {
+                    scope,
+                    reason,
+                    note,
+                    before: None,
+                },
+                None,
+            )
             .await?;
         let stored = told.outcome();
         let ended = told.value.sessions;

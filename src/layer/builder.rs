@@ -158,6 +158,14 @@ impl SessionLayerBuilder {
         self
     }
 
+    /// A file that carries the ends that wait for the store over a crash: with it, an end is acknowledged as pending when
+    /// the disk has it. One file for each layer and process, on a local disk; users' names are in it, no secrets, and it is
+    /// readable to its owner alone. It is opened by [`build`](Self::build). Default: none, what waits is in memory alone.
+    pub fn journal_file(mut self, path: impl Into<std::path::PathBuf>) -> Self {
+        self.outage.journal = Some(path.into());
+        self
+    }
+
     /// Where this instance's time comes from, for the length of leases: for tests. Default: the operating system.
     #[cfg(feature = "test-util")]
     pub fn outage_clock(mut self, clock: impl crate::Clock) -> Self {
@@ -169,7 +177,7 @@ impl SessionLayerBuilder {
     ///
     /// # Errors
     /// [`ConfigError`], with a sentence that says what to change: for timeouts of nothing or of more than a hundred
-    /// years, a limit of 0, and whatever browsers refuse about a cookie.
+    /// years, a limit of 0, whatever browsers refuse about a cookie, and a journal that cannot be opened.
     pub fn build(mut self) -> Result<SessionLayer, ConfigError> {
         let config = &mut self.config;
         match self.cookie_name {

@@ -140,11 +140,13 @@ impl ToldStore {
         self.told(self.store.replace(replace))
     }
 
+    /// `known`: the record under the key, where one ends that the caller has read.
     pub(crate) fn end(
         &self,
         end: EndSessions,
+        known: Option<Record>,
     ) -> impl Future<Output = Result<Told<EndedSessions>, StoreError>> {
-        self.told(self.store.end(end))
+        self.told(self.store.end(end, known))
     }
 
     pub(crate) fn list(

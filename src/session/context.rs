@@ -289,7 +289,7 @@ impl Area {
             note: None,
             before: None,
         };
-        match self.store.end(end).await {
+        match self.store.end(end, None).await {
             Ok(ended) => self.tell_ended(&ended.value.sessions, EndReason::LoggedOut, None),
             Err(error) => tracing::warn!(
                 target: "sessile",

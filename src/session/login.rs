@@ -240,7 +240,7 @@ impl Context {
             note: None,
             before: None,
         };
-        let ended = match self.area.store.end(end).await {
+        let ended = match self.area.store.end(end, Some(live.record.clone())).await {
             Ok(ended) => ended.value,
             Err(error) => {
                 self.take_back(key).await;
@@ -333,7 +333,7 @@ impl Context {
                 if is_sign_in && freshness == Freshness::Local && live.freshness != Freshness::Local
                 {
                     // The new one lives here; that the old one is over has still to reach the store.
-                    self.area.end_renewed(live.key).await;
+                    self.area.end_renewed(live).await;
                 }
                 let id = id.born(self.area.store.birth(freshness));
                 let adopted = self.state().adopt(id, key, record.clone(), freshness);
@@ -370,15 +370,15 @@ impl Context {
 
 impl Area {
     /// Ends a session of a user in whose place another one was made while the store is away.
-    async fn end_renewed(&self, key: RecordKey) {
+    async fn end_renewed(&self, live: &Live) {
         let end = EndSessions {
-            scope: EndScope::One(key, None),
+            scope: EndScope::One(live.key, None),
             reason: EndReason::Regenerated,
             note: None,
             before: None,
         };
         // It holds here whatever comes of it; what cannot wait for the store is told there.
-        let _ = self.store.end(end).await;
+        let _ = self.store.end(end, Some(live.record.clone())).await;
     }
 }
 

@@ -257,11 +257,11 @@ impl Session {
         let context = Arc::clone(&self.context);
         Finish::new(async move {
             let _turn = context.turn().await;
-            let key = {
+            let (key, known) = {
                 let mut state = context.state();
                 state.staged = Changes::default();
                 match &state.identity {
-                    Identity::Live(live) => live.key,
+                    Identity::Live(live) => (live.key, live.record.clone()),
                     // Its successor's cookie may be on its way: that one is not ours to remove.
                     Identity::Dead(dead) if dead.moved => return Ok(Outcome::Nothing),
                     Identity::Dead(_) => {
@@ -283,7 +283,7 @@ impl Session {
                 note: None,
                 before: None,
             };
-            let told = context.area.store.end(end).await?;
+            let told = context.area.store.end(end, Some(known)).await?;
             let (outcome, ended) = (told.outcome(), told.value);
             if ended.sessions.is_empty()
                 && outcome == Outcome::Committed

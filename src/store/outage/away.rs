@@ -1,5 +1,6 @@
 //! What an instance holds for the time when its store is away.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
@@ -7,7 +8,8 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::Notify;
 
 use super::breaker::{Breaker, Mode};
-use super::journal::{Added, Journal, JournalLimits};
+use super::durable::Durable;
+use super::journal::{Added, Journal, JournalLimits, Step};
 use super::local;
 use super::memory::{Limits, Memory, Moment};
 use super::part::{Epoch, PartState};
@@ -36,6 +38,8 @@ pub(crate) struct Settings {
     /// Leases take at most so many bytes; so do sessions that are made here, and what is written on leases.
     pub(crate) memory: usize,
     pub(crate) clock: Arc<dyn Clock>,
+    /// Where the journal is written down.
+    pub(crate) journal: Option<PathBuf>,
 }
 
 impl Settings {
@@ -46,6 +50,12 @@ impl Settings {
                 "a local_ttl of {:?}: choose one from a second to an hour",
                 self.local_ttl
             )));
+        }
+        if self.outage.refuses() && self.journal.is_some() {
+            return Err(ConfigError::new(
+                "Outage::Refuse ends nothing while the store is away, and needs no journal: leave journal_file out, or \
+                 choose Lease or Local",
+            ));
         }
         if self.memory < 1 << 20 {
             return Err(ConfigError::new(format!(
@@ -64,6 +74,7 @@ impl Default for Settings {
             local_ttl: LOCAL_TTL,
             memory: 64 << 20,
             clock: Arc::new(SystemClock),
+            journal: None,
         }
     }
 }
@@ -76,6 +87,7 @@ pub(crate) struct Away {
     shards: Box<[Mutex<Memory>]>,
     parts: RwLock<Vec<Arc<PartState>>>,
     journal: Mutex<Journal>,
+    durable: Option<Durable>,
     /// How many ends are in it: for requests, which need no lock where there are none.
     journaled: AtomicUsize,
     /// Told when a session was brought to the store, or could not be.
@@ -94,14 +106,13 @@ impl Away {
     pub(crate) fn over(
         store: &Arc<dyn ErasedStore>,
         settings: &Settings,
-    ) -> Option<Result<Self, getrandom::Error>> {
+    ) -> Result<Option<Self>, ConfigError> {
         let parts = store.parts();
         if parts.is_empty() {
-            return None;
+            return Ok(None);
         }
-        let lease = settings.outage.lease();
         let limits = Limits {
-            lease,
+            lease: settings.outage.lease(),
             lease_bytes: settings.memory / SHARDS,
             local: settings.outage.is_local(),
             local_ttl: settings.local_ttl,
@@ -110,27 +121,36 @@ impl Away {
             ends: ENDS / SHARDS,
             record_bytes: store.record_limit(),
         };
+        let (durable, journal) = match &settings.journal {
+            Some(path) => {
+                let (durable, journal) = Durable::open(path)?;
+                (Some(durable), journal)
+            }
+            None => (None, Journal::new(JournalLimits::default())),
+        };
+        let instance = getrandom::u32().map_err(|error| {
+            ConfigError::new(format!("the operating system gives no randomness: {error}"))
+        })?;
         let now = store.now();
         let state = |part| Arc::new(PartState::new(part, Breaker::closed(now)));
-        Some(getrandom::u32().map(|instance| {
-            Self {
-                outage: settings.outage,
-                local_ttl: settings.local_ttl,
-                shards: std::iter::repeat_with(|| Mutex::new(Memory::new(limits)))
-                    .take(SHARDS)
-                    .collect(),
-                parts: RwLock::new(parts.into_iter().map(state).collect()),
-                journal: Mutex::new(Journal::new(JournalLimits::default())),
-                journaled: AtomicUsize::new(0),
-                brought: Notify::new(),
-                floor: AtomicU64::new(0),
-                zero: Instant::now(),
-                clock: Arc::clone(&settings.clock),
-                instance,
-                began: now,
-                watched: AtomicBool::new(false),
-                store: Arc::clone(store),
-            }
+        Ok(Some(Self {
+            outage: settings.outage,
+            local_ttl: settings.local_ttl,
+            shards: std::iter::repeat_with(|| Mutex::new(Memory::new(limits)))
+                .take(SHARDS)
+                .collect(),
+            parts: RwLock::new(parts.into_iter().map(state).collect()),
+            journaled: AtomicUsize::new(journal.len()),
+            journal: Mutex::new(journal),
+            durable,
+            brought: Notify::new(),
+            floor: AtomicU64::new(0),
+            zero: Instant::now(),
+            clock: Arc::clone(&settings.clock),
+            instance,
+            began: now,
+            watched: AtomicBool::new(false),
+            store: Arc::clone(store),
         }))
     }
 
@@ -175,6 +195,17 @@ impl Away {
 
     pub(super) fn journal(&self) -> MutexGuard<'_, Journal> {
         lock(&self.journal)
+    }
+
+    pub(super) const fn durable(&self) -> Option<&Durable> {
+        self.durable.as_ref()
+    }
+
+    /// The journal took this step; its lock is held.
+    pub(super) fn noted(&self, step: Step) {
+        if let Some(durable) = &self.durable {
+            durable.push(step);
+        }
     }
 
     /// How many ends are pending has changed.
@@ -323,12 +354,15 @@ impl Away {
         self: &Arc<Self>,
         bucket: Bucket,
         end: EndSessions,
+        known: Option<Record>,
     ) -> Result<EndedSessions, StoreError> {
         let now = self.moment();
         let since = rules::after(now.store);
         // Before anybody is told: who signs in from here on began after it.
         self.floor.fetch_max(micros(since), Ordering::AcqRel);
-        let (ended, pending) = self.memory(bucket).end_later(bucket, end, since, now);
+        let (ended, pending) =
+            self.memory(bucket)
+                .end_later(bucket, end, known.as_ref(), since, now);
         let Some(pending) = pending else {
             return Ok(ended);
         };
@@ -336,17 +370,28 @@ impl Away {
             let mut journal = self.journal();
             let added = journal.add(pending);
             self.journal_changed(&journal);
-            added
-        };
-        match added {
-            Added::Kept(_) => {}
-            Added::Collapsed(_) => event::journal_collapsed(),
-            Added::Full => {
-                return Err(StoreError::new(
-                    "the store is away, and too many ends wait for it already: this one holds here alone",
-                ));
+            match added {
+                Added::Kept(step) => {
+                    self.noted(step);
+                    true
+                }
+                Added::Collapsed(step) => {
+                    self.noted(step);
+                    event::journal_collapsed();
+                    true
+                }
+                Added::Full => false,
             }
+        };
+        if !added {
+            return Err(StoreError::new(
+                "the store is away, and too many ends wait for it already: this one holds here alone",
+            ));
         }
+        Durable::sync(self).await.map_err(|error| {
+            StoreError::new("an end that the store has to be told of could not be written down")
+                .with_source(error)
+        })?;
         // It may be back by now, and its recovery over.
         recovery::send_ends(self);
         Ok(ended)

@@ -3,7 +3,7 @@
 //! Pure: the shell ([`recovery`](super::recovery)) and the simulation carry out what this says, and nothing else.
 
 use super::breaker::Continuity;
-use super::journal::{Journal, PendingEnd, PendingScope, Ticket};
+use super::journal::{Journal, PendingEnd, PendingScope, Step, Ticket};
 use super::rule::{Rule, holds};
 use crate::id::Bucket;
 use crate::store::{EndScope, EndSessions, Failure};
@@ -107,7 +107,7 @@ impl Barrier {
         Next::Done
     }
 
-    /// What came of those that were sent, in their order.
+    /// What came of those that were sent, in their order. `noted` gets what changed in the journal.
     ///
     /// # Errors
     /// The failure with which the store went away again: there is nothing next.
@@ -115,9 +115,10 @@ impl Barrier {
         &mut self,
         journal: &mut Journal,
         outcomes: &[Result<(), Failure>],
+        noted: impl FnMut(Step),
     ) -> Result<(), Failure> {
         match self.stage {
-            Stage::Ends | Stage::Meanwhile => self.pass.answered(journal, outcomes),
+            Stage::Ends | Stage::Meanwhile => self.pass.answered(journal, outcomes, noted),
             Stage::Again | Stage::Forget | Stage::Done => failure(outcomes),
         }
     }
@@ -160,12 +161,13 @@ impl Pass {
         &mut self,
         journal: &mut Journal,
         outcomes: &[Result<(), Failure>],
+        noted: impl FnMut(Step),
     ) -> Result<(), Failure> {
-        for (ticket, outcome) in self.sent.drain(..).zip(outcomes) {
-            if outcome.is_ok() {
-                journal.acknowledged(ticket);
-            }
-        }
+        let tickets = self.sent.drain(..).zip(outcomes);
+        tickets
+            .filter(|(_, outcome)| outcome.is_ok())
+            .filter_map(|(ticket, _)| journal.acknowledged(ticket))
+            .for_each(noted);
         failure(outcomes)
     }
 }

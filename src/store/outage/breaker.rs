@@ -107,12 +107,12 @@ impl Breaker {
         let opens = match failure {
             // A cut connection was replaced already, by whoever reports this, and the new one failed too.
             Failure::Unreachable | Failure::Refused => true,
-            Failure::Silent | Failure::Other => {
+            Failure::Silent => {
                 self.slow += 1;
                 self.slow >= SLOW
             }
             // It is there.
-            Failure::Full => false,
+            Failure::Full | Failure::Other => false,
         };
         if opens {
             self.change(Mode::Degraded, now);
@@ -126,8 +126,9 @@ impl Breaker {
         self.slow = 0;
         let found = match &self.last {
             Some(last) => continuity(last, &beat),
-            // Nothing was acknowledged to this instance yet.
-            None => Continuity::Unbroken,
+            // It may have been told something before it was first heard, and a part that came later may be a replica
+            // that has taken over.
+            None => Continuity::Doubtful,
         };
         self.owed = self.owed.max(found);
         self.last = Some(beat);
@@ -212,10 +213,11 @@ mod tests {
     }
 
     #[test]
-    fn f15_a_full_store_is_there() {
+    fn f15_a_store_that_is_full_or_finds_fault_is_there() {
         let mut breaker = Breaker::closed(NOW);
         for _ in 0..10 {
             assert!(!breaker.failed(0, Failure::Full, NOW));
+            assert!(!breaker.failed(0, Failure::Other, NOW));
         }
         assert_eq!(breaker.mode(), Mode::Healthy);
     }
@@ -248,6 +250,7 @@ mod tests {
         let after = |second: Beat| {
             let mut breaker = Breaker::closed(NOW);
             breaker.beat(beat(1, 7, Some(9), 10), NOW);
+            breaker.settled(0);
             breaker.beat(second, NOW)
         };
         assert_eq!(after(beat(1, 7, Some(10), 11)), Continuity::Unbroken);

@@ -26,6 +26,8 @@ use line::{Line, MAX_LINE};
 
 #[cfg(test)]
 mod fault;
+#[cfg(test)]
+mod killed;
 mod line;
 #[cfg(test)]
 mod tests;
@@ -42,8 +44,8 @@ const COMPACT_FROM: u64 = 1 << 20;
 pub(crate) struct Log {
     path: PathBuf,
     file: File,
-    /// Nobody else has the journal as long as this is open.
-    _lock: File,
+    /// Nobody else has the journal as long as this is there.
+    _lock: Lock,
     limits: JournalLimits,
     /// How long the file is.
     len: u64,
@@ -283,13 +285,25 @@ fn private() -> OpenOptions {
     options
 }
 
-fn lock(path: &Path) -> io::Result<File> {
+/// The lock of a journal.
+#[derive(Debug)]
+struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Not by closing the file alone: where this process is just starting another, that one has it open too, for a
+        // moment. Nothing is lost if it fails.
+        self.0.unlock().ok();
+    }
+}
+
+fn lock(path: &Path) -> io::Result<Lock> {
     let lock = private()
         .create(true)
         .truncate(false)
         .open(beside(path, ".lock"))?;
     match lock.try_lock() {
-        Ok(()) => Ok(lock),
+        Ok(()) => Ok(Lock(lock)),
         Err(TryLockError::WouldBlock) => Err(io::Error::new(
             ErrorKind::WouldBlock,
             "another process has it open: give each instance a file of its own",
@@ -299,8 +313,6 @@ fn lock(path: &Path) -> io::Result<File> {
 }
 
 fn read_or_begin(path: &Path, limits: JournalLimits) -> io::Result<(File, Contents)> {
-    // Left over from a process that stopped before it took the old one's place.
-    remove_if_there(&beside(path, ".new"))?;
     let begin = match fs::metadata(path) {
         Ok(metadata) if !metadata.is_file() => {
             let what = "this is no file: a journal is a file";
@@ -324,6 +336,7 @@ fn read_or_begin(path: &Path, limits: JournalLimits) -> io::Result<(File, Conten
     }
     let mut file = private().open(path)?;
     let contents = read(&mut file, limits)?;
+    remove_left_over(&beside(path, ".new"))?;
     if contents.found.cut > 0 {
         file.set_len(contents.end)?;
         fault::point()?;
@@ -407,7 +420,7 @@ fn write_whole(path: &Path, steps: impl Iterator<Item = Step>) -> Result<(File, 
 }
 
 fn write_new(new: &Path, steps: impl Iterator<Item = Step>) -> io::Result<(File, u64)> {
-    remove_if_there(new)?;
+    remove_left_over(new)?;
     // Not through a link that somebody left under the name.
     let mut writer = BufWriter::new(private().create_new(true).open(new)?);
     fault::point()?;
@@ -429,11 +442,19 @@ fn write_new(new: &Path, steps: impl Iterator<Item = Step>) -> io::Result<(File,
     Ok((file, len))
 }
 
-fn remove_if_there(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        done => done,
+/// Removes what a process that stopped had not given the journal's name yet, and nothing else that has its name.
+fn remove_left_over(new: &Path) -> io::Result<()> {
+    let file = match File::open(new) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        opened => opened?,
+    };
+    let mut first = Vec::new();
+    file.take(HEADER.len() as u64).read_to_end(&mut first)?;
+    if !HEADER.starts_with(&first) {
+        let what = format!("{} is in its way, and is no journal", new.display());
+        return Err(io::Error::new(ErrorKind::AlreadyExists, what));
     }
+    fs::remove_file(new)
 }
 
 /// A name is in the folder, and durable when the folder is.

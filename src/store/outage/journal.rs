@@ -145,7 +145,7 @@ impl Journal {
     /// A user's id that is longer than allowed is [`Added::Full`]: nobody signs in with it, and its length would be
     /// no bound.
     pub(crate) fn add(&mut self, end: PendingEnd) -> Added {
-        let mut end = end.to_the_microsecond();
+        let mut end = end.rounded();
         let mut collapsed = false;
         if let Some(whole) = self.instead_of(&end) {
             end = whole;

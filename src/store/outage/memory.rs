@@ -352,12 +352,14 @@ impl Memory {
     }
 
     /// Notes that an end takes effect here, and carries it out on what is here. `since` is from when on sign-ins are let
-    /// in after an end of all. Gives what was ended, as far as it is known here.
+    /// in after an end of all. Gives what was ended, as far as it is known here: of a user's leases only where the store,
+    /// who knows them all, is not asked.
     pub(crate) fn end(
         &mut self,
         bucket: Bucket,
         end: &EndSessions,
         since: SystemTime,
+        up: bool,
         now: Moment,
     ) -> EndedSessions {
         let over = End {
@@ -399,37 +401,49 @@ impl Memory {
                 }
             }
             EndScope::Handle(user, handle) => {
-                self.leased(user, now, &mut ended, |record| record.handle() == *handle);
+                if !up {
+                    self.leased(user, now, &mut ended, |record| record.handle() == *handle);
+                }
                 self.ended.handle(bucket, user, *handle, over, now.here);
             }
             EndScope::Others(user, kept) => {
-                self.leased(user, now, &mut ended, |record| {
-                    record.handle() != *kept && signed_in_at(record) < since
-                });
+                if !up {
+                    self.leased(user, now, &mut ended, |record| {
+                        record.handle() != *kept && signed_in_at(record) < since
+                    });
+                }
                 self.ended
                     .user(bucket, user, since, Some(*kept), over, now.here);
             }
             EndScope::All(user) => {
-                self.leased(user, now, &mut ended, |record| signed_in_at(record) < since);
+                if !up {
+                    self.leased(user, now, &mut ended, |record| signed_in_at(record) < since);
+                }
                 self.ended.user(bucket, user, since, None, over, now.here);
             }
         }
         ended
     }
 
-    /// The same while the store is away: and what it has to be told, if it can have what ends.
+    /// The same while the store is away: and what it has to be told, if it can have what ends. `known`: the record under
+    /// the key, where one ends that the caller has read.
     pub(crate) fn end_later(
         &mut self,
         bucket: Bucket,
         end: EndSessions,
+        known: Option<&Record>,
         since: SystemTime,
         now: Moment,
     ) -> (EndedSessions, Option<PendingEnd>) {
         let (name, is_needless) = match &end.scope {
-            EndScope::One(key, _) => (self.name(key, now), self.is_only_here(key)),
+            // By its name, since its key may have changed meanwhile.
+            EndScope::One(key, _) => {
+                let name = known.map_or_else(|| self.name(key, now), name_of);
+                (name, self.is_only_here(key))
+            }
             EndScope::Handle(..) | EndScope::Others(..) | EndScope::All(_) => (None, false),
         };
-        let ended = self.end(bucket, &end, since, now);
+        let ended = self.end(bucket, &end, since, false, now);
         let pending = (!is_needless).then(|| PendingEnd {
             scope: pending_scope(&end.scope, bucket, name, since),
             reason: end.reason,
@@ -514,7 +528,7 @@ impl Memory {
             Some(Entry::Live(record)) => record,
             Some(Entry::Ended(_)) | None => self.leases.get(key, now.here)?.clone(),
         };
-        Some((record.user()?.into(), record.handle()))
+        name_of(&record)
     }
 }
 
@@ -640,6 +654,10 @@ pub(crate) enum Delivery {
     Promote(Box<Create>),
     /// What was written on a lease.
     Write(Box<Apply>),
+}
+
+fn name_of(record: &Record) -> Option<(UserId, Handle)> {
+    Some((record.user()?.into(), record.handle()))
 }
 
 fn pending_scope(

@@ -13,8 +13,8 @@
 mod away;
 mod barrier;
 mod breaker;
+mod durable;
 mod ended;
-#[cfg_attr(not(test), expect(dead_code, reason = "nobody uses it yet"))]
 mod file;
 mod journal;
 mod lease;

@@ -12,6 +12,7 @@ use tokio::runtime::Handle;
 use super::away::Away;
 use super::barrier::{AT_A_TIME, Barrier, Next, Pass};
 use super::breaker::{BEAT, Continuity, PROBE};
+use super::durable::Durable;
 use super::memory::Delivery;
 use super::part::{Change, PartState};
 use super::staged::is_done_at_most_once;
@@ -81,6 +82,10 @@ async fn check(away: &Arc<Away>, part: &Arc<PartState>) {
     let epoch = part.epoch();
     match tell_it(away, part, Barrier::new(!epoch.is_up(), owed), owed).await {
         Ok(()) => {
+            if let Err(error) = Durable::sync(away).await {
+                // Those that are done are sent once more after a crash: that changes nothing.
+                tracing::debug!(target: "sessile", %error, "the journal could not be written");
+            }
             part.settled(epoch);
             tell(part.recovered(epoch, away.now()));
             bring_due(away, part);
@@ -113,7 +118,7 @@ async fn tell_it(
             Next::Send(ends) => {
                 let (outcomes, error) = send(away, ends).await;
                 let mut journal = away.journal();
-                let answered = barrier.answered(&mut journal, &outcomes);
+                let answered = barrier.answered(&mut journal, &outcomes, |step| away.noted(step));
                 away.journal_changed(&journal);
                 drop(journal);
                 if let (Err(_), Some(error)) = (answered, error) {
@@ -185,7 +190,7 @@ async fn send_pending(away: &Away, part: &PartState) -> Result<(), StoreError> {
         };
         let (outcomes, error) = send(away, ends).await;
         let mut journal = away.journal();
-        let answered = pass.answered(&mut journal, &outcomes);
+        let answered = pass.answered(&mut journal, &outcomes, |step| away.noted(step));
         away.journal_changed(&journal);
         drop(journal);
         if let (Err(_), Some(error)) = (answered, error) {

@@ -67,9 +67,7 @@ impl Shield {
         settings: &Settings,
     ) -> Result<Self, ConfigError> {
         settings.check()?;
-        let away = Away::over(&store, settings).transpose().map_err(|error| {
-            ConfigError::new(format!("the operating system gives no randomness: {error}"))
-        })?;
+        let away = Away::over(&store, settings)?;
         Ok(Self {
             store,
             away: away.map(Arc::new),
@@ -171,7 +169,10 @@ impl Shield {
             let entries = self.store.load_each(&keys).await?;
             return Ok(entries.into_iter().map(Told::live).collect());
         }
-        // Few bring twins, and each of them may be known in another way.
+        if let Some(loaded) = self.load_in_one_go(keys).await {
+            return Ok(loaded);
+        }
+        // One of them is not to be had from the store, or all are: each is known in its own way.
         let loads = keys.iter().map(|(key, born)| self.load(*key, *born));
         let loaded = futures_util::future::join_all(loads).await;
         // One that opens a session is enough.
@@ -183,6 +184,33 @@ impl Shield {
                 .collect());
         }
         loaded.into_iter().collect()
+    }
+
+    /// Several, where nothing stands between them and the store.
+    async fn load_in_one_go(
+        &self,
+        keys: &[(RecordKey, Option<Born>)],
+    ) -> Option<Vec<Told<Option<Entry>>>> {
+        let away = self.away.as_ref()?;
+        away.watch();
+        let now = away.moment();
+        let parts: Vec<_> = keys.iter().map(|(key, _)| away.part(key.bucket)).collect();
+        let sent: Vec<_> = parts.iter().map(|part| part.epoch()).collect();
+        let asks = keys.iter().zip(&sent).all(|((key, born), sent)| {
+            let course = away.memory(key.bucket).read(key, sent.is_up(), now);
+            born.is_none() && matches!(course, Course::Ask)
+        });
+        if !asks {
+            return None;
+        }
+        let plain: Vec<_> = keys.iter().map(|(key, _)| *key).collect();
+        let entries = self.store.load_each(&plain).await.ok()?;
+        let then = away.moment();
+        let loaded = plain.iter().zip(entries).map(|(key, entry)| {
+            let entry = away.memory(key.bucket).loaded(key, entry, now.here, then);
+            Told::live(away.told(key, entry))
+        });
+        Some(loaded.collect())
     }
 
     pub(crate) async fn create(&self, create: Create) -> Result<Told<Created>, StoreError> {
@@ -318,8 +346,13 @@ impl Shield {
         Err(away.error())
     }
 
-    /// Ends sessions: in the store, or here at once and in the store later.
-    pub(crate) async fn end(&self, end: EndSessions) -> Result<Told<EndedSessions>, StoreError> {
+    /// Ends sessions: in the store, or here at once and in the store later. `known`: the record under the key, where one
+    /// ends that the caller has read.
+    pub(crate) async fn end(
+        &self,
+        end: EndSessions,
+        known: Option<Record>,
+    ) -> Result<Told<EndedSessions>, StoreError> {
         let Some(away) = &self.away else {
             return self.store.end(end).await.map(Told::live);
         };
@@ -337,7 +370,7 @@ impl Shield {
                     part.answered(sent);
                     let now = away.moment();
                     let since = ended.since.unwrap_or(now.store);
-                    away.memory(bucket).end(bucket, &end, since, now);
+                    away.memory(bucket).end(bucket, &end, since, true, now);
                     return Ok(Told::live(ended));
                 }
                 Err(error) => {
@@ -350,7 +383,7 @@ impl Shield {
         } else if away.refuses() {
             return Err(away.error());
         }
-        away.end_later(bucket, end).await.map(|value| Told {
+        away.end_later(bucket, end, known).await.map(|value| Told {
             value,
             freshness: Freshness::Stale,
         })

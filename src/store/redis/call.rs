@@ -79,6 +79,8 @@ pub(super) struct Call {
     /// What was lost, and until when it may run.
     lost: Option<u64>,
     losses: u32,
+    /// A server answered that it takes nothing now.
+    put_off: Option<RedisError>,
     at_once: u32,
     pause: Duration,
 }
@@ -94,6 +96,7 @@ impl Call {
             with_text: false,
             lost: None,
             losses: 0,
+            put_off: None,
             at_once: 0,
             pause: PAUSE,
         }
@@ -186,6 +189,7 @@ impl Call {
             },
             Trouble::Later(error) | Trouble::Demoted(error) => {
                 let pause = self.growing();
+                self.put_off = Some(error.clone());
                 self.go(now, pause, Via::Refreshed, CallError::Refused(error))
             }
             Trouble::Lost(cause) => {
@@ -215,9 +219,14 @@ impl Call {
         }
     }
 
-    /// The end of a call that failed. As long as something that was lost may have happened, nothing else is certain.
+    /// The end of a call that failed. As long as something that was lost may have happened, nothing else is certain. What
+    /// a server answered says more than that there was no connection after it.
     fn failed(&mut self, error: CallError) -> Step {
         Step::Done(Err(match (self.lost, error) {
+            (None, CallError::NotSent(cause)) => match self.put_off.take() {
+                Some(answer) => CallError::Refused(answer),
+                None => CallError::NotSent(cause),
+            },
             (None, error) => error,
             (
                 Some(not_after),
@@ -334,6 +343,23 @@ mod tests {
         assert_eq!(call.patience(now + 50 * MS), 50 * MS);
         let step = call.without_connection(now + 50 * MS, now + 100 * MS, cut());
         assert!(matches!(step, Step::Done(Err(CallError::NotSent(_)))));
+    }
+
+    #[test]
+    fn a_server_that_takes_nothing_now_has_refused_though_there_is_no_connection_after_it() {
+        for line in [
+            "READONLY You can't write against a read only replica.",
+            "TRYAGAIN half way",
+        ] {
+            let (mut call, now) = call_at(Again::Once);
+            let step = call.troubled(now, 7, error(line));
+            assert!(matches!(step, Step::Again { .. }));
+            let step = call.without_connection(now, now + 100 * MS, cut());
+            assert!(
+                matches!(step, Step::Done(Err(CallError::Refused(_)))),
+                "{step:?}"
+            );
+        }
     }
 
     #[test]

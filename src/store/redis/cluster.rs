@@ -155,7 +155,10 @@ impl Cluster {
         passed: &[Bucket],
     ) -> Option<(Arc<Node>, Bucket)> {
         if !passed.is_empty() {
+            // Slots have moved, and others may have too.
+            let mut changes = self.map.subscribe();
             self.look_up();
+            let _ = timeout(WAIT, changes.changed()).await;
         }
         self.wait_for(|map| map.place(part, known, passed)).await
     }

@@ -1,5 +1,6 @@
 //! A connection that requests share, and how one is made.
 
+use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -8,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use bb8::ManageConnection;
 use bb8_redis::RedisConnectionManager;
+use futures_util::future::join;
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, ConnectionInfo, ErrorKind, Pipeline, RedisError, Value};
 use tokio::time::{sleep, timeout};
@@ -109,6 +111,42 @@ impl Connection {
             Err((ErrorKind::Parse, "not as many replies as commands").into())
         }
     }
+
+    /// Sends several commands in one go, behind a look at the clock. `None`: the connection is known to be dead.
+    ///
+    /// It is the look at the clock that finds it so, and nothing else was sent then: see [`is_dead`](Self::is_dead).
+    pub(super) async fn send_all_timed(
+        &mut self,
+        commands: &Pipeline,
+        wait: Duration,
+    ) -> Option<Timed> {
+        let mut clock = self.clone();
+        let mut time = pin!(async {
+            let time = clock.send(&TIME, wait).await;
+            (time, Instant::now())
+        });
+        let sent = Instant::now();
+        let ((time, received), replies) =
+            match poll_fn(|context| Poll::Ready(time.as_mut().poll(context))).await {
+                Poll::Ready((Err(_), _)) => return None,
+                Poll::Ready(time) => (time, self.send_all(commands, wait).await),
+                Poll::Pending => join(time, self.send_all(commands, wait)).await,
+            };
+        Some(Timed {
+            time,
+            sent,
+            received,
+            replies,
+        })
+    }
+}
+
+/// Replies, and what the clock showed before them.
+pub(super) struct Timed {
+    pub(super) time: Result<Value, RedisError>,
+    pub(super) sent: Instant,
+    pub(super) received: Instant,
+    pub(super) replies: Result<Vec<Value>, RedisError>,
 }
 
 /// Makes the connections of a server's pool, and of the one in its place.

@@ -242,8 +242,7 @@ impl Node {
             };
             let not_after = late::not_after(connection.clock().now());
             let generation = connection.generation();
-            let mut pipeline = Pipeline::with_capacity(4);
-            pipeline.add_command(TIME.clone());
+            let mut pipeline = Pipeline::with_capacity(3);
             pipeline.add_command(build(&Attempt {
                 not_after,
                 with_text,
@@ -253,11 +252,12 @@ impl Node {
                 pipeline.cmd("INFO").arg("server");
                 pipeline.cmd("INFO").arg("replication");
             }
-            let sent = Instant::now();
-            let replies = connection.send_all(&pipeline, wait).await;
-            let received = Instant::now();
-            self.judge(&connection, wait, replies.as_ref().err());
-            let mut replies = match replies {
+            let Some(timed) = connection.send_all_timed(&pipeline, wait).await else {
+                self.health.give_up(generation);
+                continue;
+            };
+            self.judge(&connection, wait, timed.replies.as_ref().err());
+            let mut replies = match timed.replies {
                 Ok(replies) => replies,
                 Err(cause) if lost.is_none() && !cause.is_timeout() => {
                     lost = Some(not_after);
@@ -268,21 +268,23 @@ impl Node {
                     return Err(CallError::Lost { not_after, cause });
                 }
             };
-            let server = match heart::server(&replies[2..]) {
+            let server = match heart::server(&replies[1..]) {
                 Some(server) => server,
                 None => {
                     self.mute.store(generation + 1, Ordering::Relaxed);
                     heart::unnamed(self.number, generation)
                 }
             };
-            let script = replies.swap_remove(1);
-            if clocks
-                .note(connection.clock(), sent, received, &replies[0])
-                .is_ok()
+            let (sent, received) = (timed.sent, timed.received);
+            if let Ok(time) = &timed.time
+                && clocks
+                    .note(connection.clock(), sent, received, time)
+                    .is_ok()
             {
                 let read = self.millis().saturating_add(1);
                 self.beaten.store(read, Ordering::Relaxed);
             }
+            let script = replies.swap_remove(0);
             let error = match understood(Ok(script)) {
                 Ok(reply) => return Ok(Pulse { reply, server }),
                 Err(Trouble::NoScript(_)) if !with_text => {
@@ -313,17 +315,13 @@ impl Node {
         }
     }
 
-    /// A connection that is not known to be dead, and how long to wait for its answer.
+    /// A connection, and how long to wait for its answer.
     async fn begin(&self, until: Instant) -> Result<(Connection, Duration), RedisError> {
         let began = Instant::now();
         loop {
             let now = Instant::now();
             match self.checkout(until.saturating_duration_since(now)).await {
-                Ok(mut connection) => {
-                    if connection.is_dead() {
-                        self.health.give_up(connection.generation());
-                        continue;
-                    }
+                Ok(connection) => {
                     let wait = self.wait(Instant::now(), until);
                     if wait.is_zero() {
                         return Err(failure(format!("{}: no time was left", self.name)));

@@ -1,6 +1,8 @@
 //! The Redis store, on real servers.
 
 mod asks;
+mod beating;
+mod beats;
 mod cluster;
 mod corners;
 mod faults;

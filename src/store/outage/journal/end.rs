@@ -75,7 +75,7 @@ impl PendingScope {
 impl PendingEnd {
     /// As a file keeps it. Nothing escapes by the rounding: an instant before which sessions end is rounded up, and
     /// records have theirs rounded down.
-    pub(super) fn to_the_microsecond(self) -> Self {
+    pub(super) fn rounded(self) -> Self {
         let Self {
             mut scope,
             reason,
