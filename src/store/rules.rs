@@ -11,6 +11,7 @@ use super::command::{
     Applied, Apply, AtLimit, Create, Created, EndScope, EndSessions, EndedSession, EndedSessions,
     Limit, Renewal, Replace, Replaced, SignIn,
 };
+use super::outage::{Rule, holds};
 use crate::clock::{instant, micros};
 use crate::id::{Bucket, Digest, Kind, RecordKey, UserId};
 use crate::record::{ChangeError, Changes, End, EndReason, Entry, Op, Record, Tombstone};
@@ -67,9 +68,13 @@ pub fn create(shelf: &mut impl Shelf, now: SystemTime, create: &Create) -> Creat
         record,
         began_at,
         limit,
-        held: _,
+        held,
     } = create;
-    match shelf.get(key) {
+    let there = shelf
+        .get(key)
+        // What was made elsewhere gets here as anything does: not over what is here, nor over what was.
+        .filter(|_| !held || holds(Rule::CreateOnly));
+    match there {
         Some(Entry::Live(there)) if there.handle() == record.handle() => {
             return Created::Created(Vec::new());
         }
@@ -337,7 +342,7 @@ fn live(shelf: &impl Shelf, now: SystemTime, key: &RecordKey) -> Result<Record, 
 }
 
 fn is_before_since(shelf: &impl Shelf, user: &UserId, at: SystemTime) -> bool {
-    shelf.since(user).is_some_and(|since| at < since)
+    holds(Rule::Since) && shelf.since(user).is_some_and(|since| at < since)
 }
 
 /// The user's live sessions with their digests.

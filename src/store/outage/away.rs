@@ -9,7 +9,8 @@ use tokio::sync::Notify;
 
 use super::breaker::{Breaker, Mode};
 use super::durable::Durable;
-use super::journal::{Added, Journal, JournalLimits, PendingEnd, PendingScope, Step};
+use super::journal::{Added, Journal, JournalLimits, Step};
+use super::local;
 use super::memory::{Limits, Memory, Moment};
 use super::part::{Epoch, PartState};
 use super::policy::{Health, Outage};
@@ -20,7 +21,7 @@ use crate::error::ConfigError;
 use crate::event;
 use crate::id::{Born, Bucket, RecordKey};
 use crate::record::{End, EndReason, Entry, Record, Tombstone};
-use crate::store::{EndScope, EndSessions, EndedSessions, ErasedStore, StoreError, rules};
+use crate::store::{EndSessions, EndedSessions, ErasedStore, StoreError, rules};
 
 /// Leases, ends and local sessions are kept in so many pieces, each under its own lock.
 const SHARDS: usize = 64;
@@ -309,8 +310,7 @@ impl Away {
     /// A session that was made by another instance while the store was away, and that the store does not have: it may
     /// get there yet, for as long as sessions are kept for that.
     pub(super) fn foreign(&self, born: Born) -> Result<Option<Entry>, StoreError> {
-        let age = Duration::from_secs(self.seconds().saturating_sub(born.at).into());
-        if age < self.local_ttl && born.instance != self.instance {
+        if local::may_come(born, self.instance, self.seconds(), self.local_ttl) {
             return Err(StoreError::new(
                 "a session that another instance made while the store was away is not in the store yet",
             ));
@@ -360,35 +360,15 @@ impl Away {
         let since = rules::after(now.store);
         // Before anybody is told: who signs in from here on began after it.
         self.floor.fetch_max(micros(since), Ordering::AcqRel);
-        let (ended, pending) = {
-            let mut memory = self.memory(bucket);
-            let name = match &end.scope {
-                // By its name, since its key may have changed meanwhile.
-                EndScope::One(key, _) => match &known {
-                    Some(record) => name_of(record),
-                    None => memory.name(key, now),
-                },
-                EndScope::Handle(..) | EndScope::Others(..) | EndScope::All(_) => None,
-            };
-            let needless = match &end.scope {
-                EndScope::One(key, _) => memory.is_only_here(key),
-                EndScope::Handle(..) | EndScope::Others(..) | EndScope::All(_) => false,
-            };
-            let ended = memory.end(bucket, &end, since, false, now);
-            let scope = pending_scope(&end.scope, bucket, name, since);
-            (ended, (!needless).then_some(scope))
-        };
-        let Some(scope) = pending else {
+        let (ended, pending) =
+            self.memory(bucket)
+                .end_later(bucket, end, known.as_ref(), since, now);
+        let Some(pending) = pending else {
             return Ok(ended);
         };
         let added = {
             let mut journal = self.journal();
-            let added = journal.add(PendingEnd {
-                scope,
-                reason: end.reason,
-                note: end.note,
-                at: now.store,
-            });
+            let added = journal.add(pending);
             self.journal_changed(&journal);
             match added {
                 Added::Kept(step) => {
@@ -455,43 +435,6 @@ impl Away {
 
 /// So many ends are remembered for ten minutes.
 const ENDS: usize = 262_144;
-
-fn name_of(record: &Record) -> Option<(crate::id::UserId, crate::id::Handle)> {
-    Some((record.user()?.into(), record.handle()))
-}
-
-fn pending_scope(
-    scope: &EndScope,
-    bucket: Bucket,
-    name: Option<(crate::id::UserId, crate::id::Handle)>,
-    before: SystemTime,
-) -> PendingScope {
-    match (scope, name) {
-        (EndScope::One(key, _), None) => PendingScope::Key(*key),
-        (EndScope::One(..), Some((user, handle))) => PendingScope::Handle {
-            user,
-            bucket,
-            handle,
-        },
-        (EndScope::Handle(user, handle), _) => PendingScope::Handle {
-            user: user.clone(),
-            bucket,
-            handle: *handle,
-        },
-        (EndScope::Others(user, kept), _) => PendingScope::User {
-            user: user.clone(),
-            bucket,
-            keep: Some(*kept),
-            before,
-        },
-        (EndScope::All(user), _) => PendingScope::User {
-            user: user.clone(),
-            bucket,
-            keep: None,
-            before,
-        },
-    }
-}
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Nothing panics under them but a bug; each function leaves what it holds whole.

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use hashbrown::{HashMap, HashSet};
 
 use super::stamp::Stamp;
-use crate::id::{Bucket, Digest, RecordKey, UserId};
+use crate::id::{Born, Bucket, Digest, RecordKey, UserId};
 use crate::record::{End, EndReason, Entry, Record};
 use crate::store::rules::{self, Shelf};
 use crate::store::{
@@ -41,6 +41,13 @@ struct Made {
 /// There is no room for another session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Full;
+
+/// Whether a session that is nowhere may still be brought to the store, by the instance that made it. `seconds`: now,
+/// since 1970.
+pub(super) fn may_come(born: Born, instance: u32, seconds: u32, ttl: Duration) -> bool {
+    let age = Duration::from_secs(seconds.saturating_sub(born.at).into());
+    age < ttl && born.instance != instance
+}
 
 impl Locals {
     /// Sessions of at most so many bytes together. None of them, nor what any of them becomes, is served for longer than

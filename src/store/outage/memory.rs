@@ -8,6 +8,7 @@ use hashbrown::HashSet;
 
 use super::breaker::Continuity;
 use super::ended::Ended;
+use super::journal::{PendingEnd, PendingScope};
 use super::lease::Leases;
 use super::local::{self, Locals};
 use super::rule::{Rule, holds};
@@ -424,6 +425,34 @@ impl Memory {
         ended
     }
 
+    /// The same while the store is away: and what it has to be told, if it can have what ends. `known`: the record under
+    /// the key, where one ends that the caller has read.
+    pub(crate) fn end_later(
+        &mut self,
+        bucket: Bucket,
+        end: EndSessions,
+        known: Option<&Record>,
+        since: SystemTime,
+        now: Moment,
+    ) -> (EndedSessions, Option<PendingEnd>) {
+        let (name, is_needless) = match &end.scope {
+            // By its name, since its key may have changed meanwhile.
+            EndScope::One(key, _) => {
+                let name = known.map_or_else(|| self.name(key, now), name_of);
+                (name, self.is_only_here(key))
+            }
+            EndScope::Handle(..) | EndScope::Others(..) | EndScope::All(_) => (None, false),
+        };
+        let ended = self.end(bucket, &end, since, false, now);
+        let pending = (!is_needless).then(|| PendingEnd {
+            scope: pending_scope(&end.scope, bucket, name, since),
+            reason: end.reason,
+            note: end.note,
+            at: now.store,
+        });
+        (ended, pending)
+    }
+
     /// Adds those of a user's leases that end.
     fn leased(
         &self,
@@ -494,12 +523,12 @@ impl Memory {
     }
 
     /// The name by which the store can end what stands under a key, if it is known here.
-    pub(crate) fn name(&self, key: &RecordKey, now: Moment) -> Option<(UserId, Handle)> {
+    fn name(&self, key: &RecordKey, now: Moment) -> Option<(UserId, Handle)> {
         let record = match self.locals.load(key, now.store, now.here) {
             Some(Entry::Live(record)) => record,
             Some(Entry::Ended(_)) | None => self.leases.get(key, now.here)?.clone(),
         };
-        Some((record.user()?.into(), record.handle()))
+        name_of(&record)
     }
 }
 
@@ -579,7 +608,7 @@ impl Memory {
     }
 
     /// Whether the session was made here, and the store cannot have it.
-    pub(crate) fn is_only_here(&self, key: &RecordKey) -> bool {
+    fn is_only_here(&self, key: &RecordKey) -> bool {
         self.locals.has(key) && !self.locals.was_sent(key)
     }
 
@@ -625,6 +654,43 @@ pub(crate) enum Delivery {
     Promote(Box<Create>),
     /// What was written on a lease.
     Write(Box<Apply>),
+}
+
+fn name_of(record: &Record) -> Option<(UserId, Handle)> {
+    Some((record.user()?.into(), record.handle()))
+}
+
+fn pending_scope(
+    scope: &EndScope,
+    bucket: Bucket,
+    name: Option<(UserId, Handle)>,
+    before: SystemTime,
+) -> PendingScope {
+    match (scope, name) {
+        (EndScope::One(key, _), None) => PendingScope::Key(*key),
+        (EndScope::One(..), Some((user, handle))) => PendingScope::Handle {
+            user,
+            bucket,
+            handle,
+        },
+        (EndScope::Handle(user, handle), _) => PendingScope::Handle {
+            user: user.clone(),
+            bucket,
+            handle: *handle,
+        },
+        (EndScope::Others(user, kept), _) => PendingScope::User {
+            user: user.clone(),
+            bucket,
+            keep: Some(*kept),
+            before,
+        },
+        (EndScope::All(user), _) => PendingScope::User {
+            user: user.clone(),
+            bucket,
+            keep: None,
+            before,
+        },
+    }
 }
 
 fn session(record: &Record) -> EndedSession {

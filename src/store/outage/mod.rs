@@ -11,6 +11,7 @@
 //! [`recovery`] ask, wait and lock. The rules that all of it rests on have names: [`rule`].
 
 mod away;
+mod barrier;
 mod breaker;
 mod durable;
 mod ended;
@@ -30,4 +31,5 @@ mod stamp;
 pub(crate) use away::Settings;
 pub use breaker::Mode;
 pub use policy::{Health, Outage};
+pub(crate) use rule::{Rule, holds};
 pub(crate) use shield::{Shield, Told};

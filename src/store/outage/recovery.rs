@@ -10,19 +10,16 @@ use futures_util::future::join_all;
 use tokio::runtime::Handle;
 
 use super::away::Away;
+use super::barrier::{AT_A_TIME, Barrier, Next, Pass};
 use super::breaker::{BEAT, Continuity, PROBE};
 use super::durable::Durable;
-use super::journal::{PendingEnd, PendingScope};
 use super::memory::Delivery;
 use super::part::{Change, PartState};
-use super::rule::{Rule, holds};
+use super::staged::is_done_at_most_once;
 use crate::event;
 use crate::id::{Bucket, RecordKey};
-use crate::record::Op;
-use crate::store::{Applied, Apply, EndScope, EndSessions, Failure, StoreError};
+use crate::store::{Applied, EndSessions, Failure, StoreError};
 
-/// So many commands are sent at the same time.
-const AT_A_TIME: usize = 64;
 /// Instances come back to the store not all in the same moment, but within this.
 const JITTER_MS: u32 = 200;
 
@@ -83,12 +80,7 @@ async fn check(away: &Arc<Away>, part: &Arc<PartState>) {
     let (owed, change) = part.beat(beat, away.now());
     tell(change);
     let epoch = part.epoch();
-    let settled = if epoch.is_up() {
-        settle(away, part, owed).await
-    } else {
-        recover(away, part, owed).await
-    };
-    match settled {
+    match tell_it(away, part, Barrier::new(!epoch.is_up(), owed), owed).await {
         Ok(()) => {
             if let Err(error) = Durable::sync(away).await {
                 // Those that are done are sent once more after a crash: that changes nothing.
@@ -102,31 +94,69 @@ async fn check(away: &Arc<Away>, part: &Arc<PartState>) {
     }
 }
 
-/// The store was not away, and may have lost something nevertheless.
-async fn settle(away: &Arc<Away>, part: &PartState, owed: Continuity) -> Result<(), StoreError> {
-    send_pending(away, part).await?;
-    if owed != Continuity::Unbroken {
-        assert_again(away, part).await?;
-    }
-    if owed == Continuity::Empty {
-        forget(away, part, owed);
-    }
-    Ok(())
-}
-
-/// What has to be done before the store is read again.
-async fn recover(away: &Arc<Away>, part: &PartState, owed: Continuity) -> Result<(), StoreError> {
-    if holds(Rule::EndsFirst) {
-        send_pending(away, part).await?;
-        if owed != Continuity::Unbroken {
-            assert_again(away, part).await?;
+/// Carries out what has to be done before the store is read again, or while it is.
+async fn tell_it(
+    away: &Arc<Away>,
+    part: &PartState,
+    mut barrier: Barrier,
+    owed: Continuity,
+) -> Result<(), StoreError> {
+    let is_up = part.epoch().is_up();
+    let in_part = in_part(away, part);
+    loop {
+        // Under the lock of the journal; nobody takes that one while they hold a memory's.
+        let again = || {
+            let mut ends = Vec::new();
+            for memory in away.memories() {
+                ends.extend(memory.assertions(&in_part));
+            }
+            event::ends_asserted(ends.len());
+            ends
+        };
+        let next = barrier.next(&away.journal(), &in_part, again);
+        match next {
+            Next::Send(ends) => {
+                let (outcomes, error) = send(away, ends).await;
+                let mut journal = away.journal();
+                let answered = barrier.answered(&mut journal, &outcomes, |step| away.noted(step));
+                away.journal_changed(&journal);
+                drop(journal);
+                if let (Err(_), Some(error)) = (answered, error) {
+                    return Err(error);
+                }
+            }
+            Next::Forget => {
+                forget(away, part, owed);
+                if !is_up {
+                    let jitter = getrandom::u32().unwrap_or_default() % JITTER_MS;
+                    tokio::time::sleep(Duration::from_millis(jitter.into())).await;
+                }
+            }
+            Next::Done => return Ok(()),
         }
     }
-    forget(away, part, owed);
-    let jitter = getrandom::u32().unwrap_or_default() % JITTER_MS;
-    tokio::time::sleep(Duration::from_millis(jitter.into())).await;
-    // What was ended meanwhile.
-    send_pending(away, part).await
+}
+
+/// Sends these ends at the same time: what came of each, and one error of those that say that the store is away.
+async fn send(
+    away: &Away,
+    ends: Vec<EndSessions>,
+) -> (Vec<Result<(), Failure>>, Option<StoreError>) {
+    let answers = join_all(ends.into_iter().map(|end| away.store.end(end))).await;
+    let (mut outcomes, mut last) = (Vec::with_capacity(answers.len()), None);
+    for answer in answers {
+        outcomes.push(match answer {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                let failure = error.failure();
+                if failure != Failure::Other {
+                    last = Some(error);
+                }
+                Err(failure)
+            }
+        });
+    }
+    (outcomes, last)
 }
 
 fn forget(away: &Arc<Away>, part: &PartState, owed: Continuity) {
@@ -152,96 +182,19 @@ async fn send_pending(away: &Away, part: &PartState) -> Result<(), StoreError> {
         return Ok(());
     }
     let in_part = in_part(away, part);
-    let (mut after, mut passes) = (None, 3);
+    let mut pass = Pass::default();
     loop {
-        let batch = away.journal().next(after, &in_part, AT_A_TIME);
-        let Some((last, _)) = batch.last() else {
-            if after.is_none() {
-                return Ok(());
-            }
-            // Those that were added meanwhile.
-            if passes == 0 {
-                // What the store does not take stays, and keeps nobody waiting: it holds here.
-                return Ok(());
-            }
-            (after, passes) = (None, passes - 1);
-            continue;
-        };
-        after = Some(*last);
-        let sent = batch
-            .iter()
-            .map(|(_, end)| away.store.end(end_sessions(end)));
-        let answers = join_all(sent).await;
-        let mut failure = None;
-        {
-            let mut journal = away.journal();
-            for ((ticket, _), answer) in batch.iter().zip(answers) {
-                match answer {
-                    Ok(_) => {
-                        if let Some(step) = journal.acknowledged(*ticket) {
-                            away.noted(step);
-                        }
-                    }
-                    Err(error) if error.failure() == Failure::Other => {}
-                    Err(error) => failure = Some(error),
-                }
-            }
-            away.journal_changed(&journal);
-        }
-        if let Some(error) = failure {
-            return Err(error);
-        }
-    }
-}
-
-fn end_sessions(pending: &PendingEnd) -> EndSessions {
-    let (scope, before) = match &pending.scope {
-        PendingScope::Key(key) => (EndScope::One(*key, None), None),
-        PendingScope::Handle { user, handle, .. } => {
-            (EndScope::Handle(user.clone(), *handle), None)
-        }
-        PendingScope::User {
-            user, keep, before, ..
-        } => {
-            let scope = match keep {
-                Some(keep) => EndScope::Others(user.clone(), *keep),
-                None => EndScope::All(user.clone()),
-            };
-            (scope, Some(*before))
-        }
-    };
-    EndSessions {
-        scope,
-        reason: pending.reason,
-        note: pending.note.clone(),
-        before,
-    }
-}
-
-/// Sends the ends of the last minutes once more.
-async fn assert_again(away: &Away, part: &PartState) -> Result<(), StoreError> {
-    let in_part = in_part(away, part);
-    let mut ends = Vec::new();
-    for memory in away.memories() {
-        ends.extend(memory.assertions(&in_part));
-    }
-    event::ends_asserted(ends.len());
-    let mut ends = ends.into_iter();
-    loop {
-        let sent: Vec<_> = ends
-            .by_ref()
-            .take(AT_A_TIME)
-            .map(|end| away.store.end(end))
-            .collect();
-        if sent.is_empty() {
+        let next = pass.next(&away.journal(), &in_part);
+        let Some(ends) = next else {
             return Ok(());
-        }
-        for answer in join_all(sent).await {
-            match answer {
-                Ok(_) => {}
-                Err(error) if error.failure() == Failure::Other => {}
-                Err(error) => return Err(error),
-            }
+        };
+        let (outcomes, error) = send(away, ends).await;
+        let mut journal = away.journal();
+        let answered = pass.answered(&mut journal, &outcomes, |step| away.noted(step));
+        away.journal_changed(&journal);
+        drop(journal);
+        if let (Err(_), Some(error)) = (answered, error) {
+            return Err(error);
         }
     }
 }
@@ -352,7 +305,7 @@ async fn carry(busy: Busy, part: Arc<PartState>, first: Delivery) {
                     None
                 }
                 Err(error) => {
-                    if is_done_at_most_once(&apply, &error) {
+                    if is_done_at_most_once(&apply.changes, error.failure()) {
                         away.memory(key.bucket).written(&apply, &Applied::Conflict);
                         event::write_lost("unknown");
                     }
@@ -365,20 +318,6 @@ async fn carry(busy: Busy, part: Arc<PartState>, first: Delivery) {
         }
         next = away.memory(key.bucket).next(key, away.moment());
     }
-}
-
-/// Whether it must not be sent again: it adds, and may have been done.
-fn is_done_at_most_once(apply: &Apply, error: &StoreError) -> bool {
-    let adds = apply
-        .changes
-        .each
-        .iter()
-        .any(|change| matches!(change.op, Op::Add(_)));
-    let is_undone = matches!(
-        error.failure(),
-        Failure::Unreachable | Failure::Refused | Failure::Full
-    );
-    adds && !is_undone
 }
 
 const fn applied_name(applied: &Applied) -> &'static str {

@@ -6,6 +6,7 @@ use hashbrown::HashMap;
 
 use crate::id::{Bucket, RecordKey};
 use crate::record::{Change, Changes, Guard, Op, Record, Seen};
+use crate::store::Failure;
 
 /// So many commits of one session are kept at most.
 const COMMITS: usize = 64;
@@ -132,6 +133,19 @@ fn size_of(changes: &Changes) -> usize {
         change.name.len() + guard + op + 64
     });
     each.sum()
+}
+
+/// Whether what failed so must not be sent again: it adds, and may have been done.
+pub(super) fn is_done_at_most_once(changes: &Changes, failure: Failure) -> bool {
+    let adds = changes
+        .each
+        .iter()
+        .any(|change| matches!(change.op, Op::Add(_)));
+    let is_undone = matches!(
+        failure,
+        Failure::Unreachable | Failure::Refused | Failure::Full
+    );
+    adds && !is_undone
 }
 
 /// The same changes, to be made only where each value is what it is in `read`; additions need no condition. A clear

@@ -16,14 +16,13 @@ use super::failure::{CallError, Trouble, failure, understood};
 use super::health::Health;
 use super::heart;
 use super::target::Limits;
+use crate::store::late;
 
 /// A waiting checkout asks the pool again so often: the pool does not tell those who wait that a connection could not
 /// be made, and begins a new one only for who asks.
 const ASK: Duration = Duration::from_millis(40);
 /// A reply that took less long says nothing against its connection: the call had no more time.
 const SLOW: Duration = Duration::from_millis(50);
-/// For so long a command may still run after it was sent, by the server's clock, in microseconds.
-const NOT_AFTER: u64 = 5_000_000;
 
 /// For so long a heartbeat's reading of the clock will do: a heartbeat that comes once a second may come a little late.
 const LATELY: Duration = Duration::from_millis(1500);
@@ -171,7 +170,7 @@ impl Node {
             let cause = failure(format!("{}: no time was left", self.name));
             return call.without_connection(began, now, cause);
         }
-        let not_after = connection.clock().now().saturating_add(NOT_AFTER);
+        let not_after = late::not_after(connection.clock().now());
         let command = build(&Attempt {
             not_after,
             with_text: call.with_text(),
@@ -241,7 +240,7 @@ impl Node {
                 (Err(cause), None) => return Err(CallError::NotSent(cause)),
                 (Err(cause), Some(not_after)) => return Err(CallError::Lost { not_after, cause }),
             };
-            let not_after = connection.clock().now().saturating_add(NOT_AFTER);
+            let not_after = late::not_after(connection.clock().now());
             let generation = connection.generation();
             let mut pipeline = Pipeline::with_capacity(3);
             pipeline.add_command(build(&Attempt {

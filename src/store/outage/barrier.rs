@@ -1,0 +1,206 @@
+//! In which order a store that answers again is told what it missed.
+//!
+//! Pure: the shell ([`recovery`](super::recovery)) and the simulation carry out what this says, and nothing else.
+
+use super::breaker::Continuity;
+use super::journal::{Journal, PendingEnd, PendingScope, Step, Ticket};
+use super::rule::{Rule, holds};
+use crate::id::Bucket;
+use crate::store::{EndScope, EndSessions, Failure};
+
+/// So many commands are sent at the same time.
+pub(super) const AT_A_TIME: usize = 64;
+/// So often the journal is gone through once more for what was added meanwhile.
+const PASSES: u8 = 3;
+
+/// What is to be done next.
+#[derive(Debug)]
+pub(super) enum Next {
+    /// These ends are sent at the same time; their outcomes go to [`Barrier::answered`].
+    Send(Vec<EndSessions>),
+    /// What was known without the store is dropped.
+    Forget,
+    /// The store may be read.
+    Done,
+}
+
+/// What is left to be told.
+#[derive(Debug, Clone)]
+pub(super) struct Barrier {
+    stage: Stage,
+    away: bool,
+    owed: Continuity,
+    pass: Pass,
+    again: Option<Vec<EndSessions>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Stage {
+    /// The ends that it missed.
+    Ends,
+    /// Those that it may have lost.
+    Again,
+    /// What was known without it is dropped.
+    Forget,
+    /// What was ended meanwhile.
+    Meanwhile,
+    Done,
+}
+
+impl Barrier {
+    /// `away`: whether the store was not read until now. Otherwise it is told what it is owed while it is read.
+    pub(super) fn new(away: bool, owed: Continuity) -> Self {
+        let stage = if away && !holds(Rule::EndsFirst) {
+            Stage::Again
+        } else {
+            Stage::Ends
+        };
+        Self {
+            stage,
+            away,
+            owed,
+            pass: Pass::default(),
+            again: None,
+        }
+    }
+
+    /// The next step. `assertions`: the ends of the last minutes, as they are now.
+    pub(super) fn next(
+        &mut self,
+        journal: &Journal,
+        in_part: impl Fn(Bucket) -> bool,
+        assertions: impl FnOnce() -> Vec<EndSessions>,
+    ) -> Next {
+        if self.stage == Stage::Ends {
+            if let Some(ends) = self.pass.next(journal, &in_part) {
+                return Next::Send(ends);
+            }
+            self.stage = Stage::Again;
+        }
+        if self.stage == Stage::Again {
+            if self.owed != Continuity::Unbroken && holds(Rule::Barrier) {
+                let again = self.again.get_or_insert_with(assertions);
+                if !again.is_empty() {
+                    let rest = again.split_off(again.len().min(AT_A_TIME));
+                    return Next::Send(std::mem::replace(again, rest));
+                }
+            }
+            self.stage = Stage::Forget;
+        }
+        if self.stage == Stage::Forget {
+            self.pass = Pass::default();
+            self.stage = if self.away && holds(Rule::EndsFirst) {
+                Stage::Meanwhile
+            } else {
+                Stage::Done
+            };
+            if self.away || self.owed == Continuity::Empty {
+                return Next::Forget;
+            }
+        }
+        if self.stage == Stage::Meanwhile {
+            if let Some(ends) = self.pass.next(journal, &in_part) {
+                return Next::Send(ends);
+            }
+            self.stage = Stage::Done;
+        }
+        Next::Done
+    }
+
+    /// What came of those that were sent, in their order. `noted` gets what changed in the journal.
+    ///
+    /// # Errors
+    /// The failure with which the store went away again: there is nothing next.
+    pub(super) fn answered(
+        &mut self,
+        journal: &mut Journal,
+        outcomes: &[Result<(), Failure>],
+        noted: impl FnMut(Step),
+    ) -> Result<(), Failure> {
+        match self.stage {
+            Stage::Ends | Stage::Meanwhile => self.pass.answered(journal, outcomes, noted),
+            Stage::Again | Stage::Forget | Stage::Done => failure(outcomes),
+        }
+    }
+}
+
+/// One walk through the journal, those first that came first.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Pass {
+    after: Option<Ticket>,
+    passes: u8,
+    sent: Vec<Ticket>,
+}
+
+impl Pass {
+    /// What is to be sent next; `None`: nothing is left. What the store does not take stays, and keeps nobody waiting:
+    /// it holds here.
+    pub(super) fn next(
+        &mut self,
+        journal: &Journal,
+        in_part: impl Fn(Bucket) -> bool,
+    ) -> Option<Vec<EndSessions>> {
+        loop {
+            let batch = journal.next(self.after, &in_part, AT_A_TIME);
+            if let Some((last, _)) = batch.last() {
+                self.after = Some(*last);
+                self.sent = batch.iter().map(|(ticket, _)| *ticket).collect();
+                return Some(batch.iter().map(|(_, end)| end_sessions(end)).collect());
+            }
+            if self.after.is_none() || self.passes == PASSES {
+                return None;
+            }
+            // Those that were added meanwhile.
+            self.after = None;
+            self.passes += 1;
+        }
+    }
+
+    /// What came of them, in their order.
+    pub(super) fn answered(
+        &mut self,
+        journal: &mut Journal,
+        outcomes: &[Result<(), Failure>],
+        noted: impl FnMut(Step),
+    ) -> Result<(), Failure> {
+        let tickets = self.sent.drain(..).zip(outcomes);
+        tickets
+            .filter(|(_, outcome)| outcome.is_ok())
+            .filter_map(|(ticket, _)| journal.acknowledged(ticket))
+            .for_each(noted);
+        failure(outcomes)
+    }
+}
+
+/// What the store does not take is no sign that it is away.
+fn failure(outcomes: &[Result<(), Failure>]) -> Result<(), Failure> {
+    let failures = outcomes.iter().filter_map(|outcome| outcome.err());
+    failures
+        .filter(|failure| *failure != Failure::Other)
+        .last()
+        .map_or(Ok(()), Err)
+}
+
+fn end_sessions(pending: &PendingEnd) -> EndSessions {
+    let (scope, before) = match &pending.scope {
+        PendingScope::Key(key) => (EndScope::One(*key, None), None),
+        PendingScope::Handle { user, handle, .. } => {
+            (EndScope::Handle(user.clone(), *handle), None)
+        }
+        PendingScope::User {
+            user, keep, before, ..
+        } => {
+            let scope = match keep {
+                Some(keep) => EndScope::Others(user.clone(), *keep),
+                None => EndScope::All(user.clone()),
+            };
+            (scope, Some(*before))
+        }
+    };
+    EndSessions {
+        scope,
+        reason: pending.reason,
+        note: pending.note.clone(),
+        before,
+    }
+}
