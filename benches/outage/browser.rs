@@ -229,7 +229,8 @@ impl Browser {
                 }
             }
         } else if status != StatusCode::SERVICE_UNAVAILABLE {
-            wrong = Some(format!("{} got {status} for a live session", self.user));
+            let why = asked.0.extensions().get::<sessile::Problem>().cloned();
+            wrong = Some(format!("{} got {status} for a live session: {why:?}, cookie of {}", self.user, cookie.len()));
         } else if asked.0.headers().contains_key(header::SET_COOKIE) {
             wrong = Some("a 503 with a cookie".into());
         }

@@ -18,7 +18,9 @@ const PASSES: u8 = 3;
 pub(super) enum Next {
     /// These ends are sent at the same time; their outcomes go to [`Barrier::answered`].
     Send(Vec<EndSessions>),
-    /// What was known without the store is dropped.
+    /// For a moment, so that not all instances come back in the same one.
+    Wait,
+    /// What was known without the store is dropped. It comes last: until then it is what requests are answered from.
     Forget,
     /// The store may be read.
     Done,
@@ -40,10 +42,11 @@ enum Stage {
     Ends,
     /// Those that it may have lost.
     Again,
-    /// What was known without it is dropped.
-    Forget,
+    Wait,
     /// What was ended meanwhile.
     Meanwhile,
+    /// What was known without it is dropped.
+    Forget,
     Done,
 }
 
@@ -85,24 +88,30 @@ impl Barrier {
                     return Next::Send(std::mem::replace(again, rest));
                 }
             }
+            self.stage = if self.away {
+                Stage::Wait
+            } else {
+                Stage::Forget
+            };
+        }
+        if self.stage == Stage::Wait {
+            self.pass = Pass::default();
+            self.stage = Stage::Meanwhile;
+            return Next::Wait;
+        }
+        if self.stage == Stage::Meanwhile {
+            if holds(Rule::EndsFirst)
+                && let Some(ends) = self.pass.next(journal, &in_part)
+            {
+                return Next::Send(ends);
+            }
             self.stage = Stage::Forget;
         }
         if self.stage == Stage::Forget {
-            self.pass = Pass::default();
-            self.stage = if self.away && holds(Rule::EndsFirst) {
-                Stage::Meanwhile
-            } else {
-                Stage::Done
-            };
+            self.stage = Stage::Done;
             if self.away || self.owed == Continuity::Empty {
                 return Next::Forget;
             }
-        }
-        if self.stage == Stage::Meanwhile {
-            if let Some(ends) = self.pass.next(journal, &in_part) {
-                return Next::Send(ends);
-            }
-            self.stage = Stage::Done;
         }
         Next::Done
     }
@@ -119,7 +128,7 @@ impl Barrier {
     ) -> Result<(), Failure> {
         match self.stage {
             Stage::Ends | Stage::Meanwhile => self.pass.answered(journal, outcomes, noted),
-            Stage::Again | Stage::Forget | Stage::Done => failure(outcomes),
+            Stage::Again | Stage::Wait | Stage::Forget | Stage::Done => failure(outcomes),
         }
     }
 }

@@ -82,13 +82,14 @@ async fn check(away: &Arc<Away>, part: &Arc<PartState>) {
     let epoch = part.epoch();
     match tell_it(away, part, Barrier::new(!epoch.is_up(), owed), owed).await {
         Ok(()) => {
+            // At once: what requests were answered from until now is gone.
+            tell(part.recovered(epoch, away.now()));
+            part.settled(epoch);
+            bring_due(away, part);
             if let Err(error) = Durable::sync(away).await {
                 // Those that are done are sent once more after a crash: that changes nothing.
                 tracing::debug!(target: "sessile", %error, "the journal could not be written");
             }
-            part.settled(epoch);
-            tell(part.recovered(epoch, away.now()));
-            bring_due(away, part);
         }
         Err(error) => away.failed(part, epoch, &error),
     }
@@ -101,7 +102,6 @@ async fn tell_it(
     mut barrier: Barrier,
     owed: Continuity,
 ) -> Result<(), StoreError> {
-    let is_up = part.epoch().is_up();
     let in_part = in_part(away, part);
     loop {
         // Under the lock of the journal; nobody takes that one while they hold a memory's.
@@ -125,13 +125,11 @@ async fn tell_it(
                     return Err(error);
                 }
             }
-            Next::Forget => {
-                forget(away, part, owed);
-                if !is_up {
-                    let jitter = getrandom::u32().unwrap_or_default() % JITTER_MS;
-                    tokio::time::sleep(Duration::from_millis(jitter.into())).await;
-                }
+            Next::Wait => {
+                let jitter = getrandom::u32().unwrap_or_default() % JITTER_MS;
+                tokio::time::sleep(Duration::from_millis(jitter.into())).await;
             }
+            Next::Forget => forget(away, part, owed),
             Next::Done => return Ok(()),
         }
     }
