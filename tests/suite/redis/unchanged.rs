@@ -54,28 +54,37 @@ async fn inv07_a_change_of_what_is_no_longer_as_it_was_read_loses_nothing() {
     assert_eq!(number(&store, key, "n").await, 3);
 }
 
+/// A user's, and a stranger's, which is in no list.
 #[tokio::test]
 async fn inv01_what_was_ended_since_it_was_read_takes_no_change_and_stays_ended() {
     let (server, store) = started().await;
-    let key = made(&store, "alice").await;
-    let before = read(&store, key).await;
-    store.end(end(EndScope::One(key, None))).await.unwrap();
-    for apply in [touch(&store, key), change(key, set("a", "1"))] {
-        let applied = store.apply(having_read(&before, apply)).await.unwrap();
+    for user in [Some("alice"), None] {
+        let now = store.now();
+        let new = NewRecord {
+            user: user.map(Into::into),
+            signed_in_at: user.map(|_| now),
+            ..new_record(now, "alice")
+        };
+        let key = made_as(&store, &new).await;
+        let before = read(&store, key).await;
+        store.end(end(EndScope::One(key, None))).await.unwrap();
+        for apply in [touch(&store, key), change(key, set("a", "1"))] {
+            let applied = store.apply(having_read(&before, apply)).await.unwrap();
+            assert!(
+                matches!(&applied, Applied::Ended(end) if end.reason == EndReason::Revoked),
+                "{applied:?}"
+            );
+            assert_eq!(reason(store.load(key).await.unwrap()), EndReason::Revoked);
+        }
+        let _: () = ask(&server, &["DEL", &record_name(key)]);
+        let apply = having_read(&before, change(key, set("a", "1")));
+        let applied = store.apply(apply).await.unwrap();
         assert!(
-            matches!(&applied, Applied::Ended(end) if end.reason == EndReason::Revoked),
+            matches!(&applied, Applied::Ended(end) if end.reason == EndReason::StoreLost),
             "{applied:?}"
         );
-        assert_eq!(reason(store.load(key).await.unwrap()), EndReason::Revoked);
+        assert_eq!(store.load(key).await.unwrap(), None);
     }
-    let _: () = ask(&server, &["DEL", &record_name(key)]);
-    let applied = store.apply(having_read(&before, change(key, set("a", "1"))));
-    let applied = applied.await.unwrap();
-    assert!(
-        matches!(&applied, Applied::Ended(end) if end.reason == EndReason::StoreLost),
-        "{applied:?}"
-    );
-    assert_eq!(store.load(key).await.unwrap(), None);
 }
 
 /// Its bytes are those that were read; only time has passed.
