@@ -39,8 +39,10 @@ impl Lossy {
     /// Loses the replies to the next so many scripts.
     fn lose(&self, replies: usize) {
         for _ in 0..replies {
-            self.proxy
-                .drop_reply_of(|command| contains(command, b"EVALSHA"));
+            // Not the heartbeat's.
+            self.proxy.drop_reply_of(|command| {
+                contains(command, b"EVALSHA") && !contains(command, b"beat:{")
+            });
         }
     }
 }

@@ -10,6 +10,11 @@ use redis::Connection;
 
 use super::redis::{PASSWORD, SUPERVISOR};
 
+/// What a heartbeat asks besides its script, which names a key of its own.
+const HEARTBEAT: [&str; 2] = ["TIME", "INFO"];
+/// What that key begins with, where a word of a command does.
+const BEAT: &str = "\"beat:{";
+
 /// Records a server's commands. What the tests themselves ask it, by its Unix socket, is left out.
 pub(crate) struct Monitor {
     lines: BufReader<UnixStream>,
@@ -24,6 +29,8 @@ pub(crate) struct Calls {
     pub(crate) clients: BTreeMap<String, u64>,
     /// By scripts.
     pub(crate) scripts: BTreeMap<String, u64>,
+    /// By clients, with the key of a heartbeat: they are not among the others.
+    pub(crate) beats: u64,
 }
 
 impl Monitor {
@@ -69,9 +76,15 @@ impl Monitor {
                 }
                 continue;
             }
-            let by = match source {
-                "lua" => &mut calls.scripts,
-                _ => &mut calls.clients,
+            let is_script = source == "lua";
+            if arguments.contains(BEAT) {
+                calls.beats += u64::from(!is_script);
+                continue;
+            }
+            let by = if is_script {
+                &mut calls.scripts
+            } else {
+                &mut calls.clients
             };
             *by.entry(name).or_default() += 1;
         }
@@ -79,6 +92,11 @@ impl Monitor {
 }
 
 impl Calls {
+    /// Without what a heartbeat asks.
+    pub(crate) fn without_heartbeat(self) -> Self {
+        self.without(&HEARTBEAT)
+    }
+
     /// Without these commands of clients, which are a heartbeat's or a new connection's.
     pub(crate) fn without(mut self, names: &[&str]) -> Self {
         self.clients
