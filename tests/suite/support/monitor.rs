@@ -29,8 +29,8 @@ pub(crate) struct Calls {
     pub(crate) clients: BTreeMap<String, u64>,
     /// By scripts.
     pub(crate) scripts: BTreeMap<String, u64>,
-    /// By clients, with the key of a heartbeat: they are not among the others.
-    pub(crate) beats: u64,
+    /// Of all these, those that name the key of a heartbeat.
+    beats: [BTreeMap<String, u64>; 2],
 }
 
 impl Monitor {
@@ -76,16 +76,13 @@ impl Monitor {
                 }
                 continue;
             }
-            let is_script = source == "lua";
-            if arguments.contains(BEAT) {
-                calls.beats += u64::from(!is_script);
-                continue;
-            }
-            let by = if is_script {
-                &mut calls.scripts
-            } else {
-                &mut calls.clients
+            let (by, beats) = match source {
+                "lua" => (&mut calls.scripts, 1),
+                _ => (&mut calls.clients, 0),
             };
+            if arguments.contains(BEAT) {
+                *calls.beats[beats].entry(name.clone()).or_default() += 1;
+            }
             *by.entry(name).or_default() += 1;
         }
     }
@@ -93,7 +90,16 @@ impl Monitor {
 
 impl Calls {
     /// Without what a heartbeat asks.
-    pub(crate) fn without_heartbeat(self) -> Self {
+    pub(crate) fn without_heartbeat(mut self) -> Self {
+        let [clients, scripts] = std::mem::take(&mut self.beats);
+        for (calls, beats) in [(&mut self.clients, clients), (&mut self.scripts, scripts)] {
+            for (name, count) in beats {
+                if let Some(all) = calls.get_mut(&name) {
+                    *all -= count;
+                }
+            }
+            calls.retain(|_, count| *count > 0);
+        }
         self.without(&HEARTBEAT)
     }
 
