@@ -13,7 +13,7 @@ use sessile::{AtLimit, Bucket, EndReason, Handle, Passive, SessionLayer, Session
 
 use crate::harness::{Client, HOUR, IDLE, MINUTE, TOUCH, app, limited, with};
 use crate::on_redis::{OnRedis, was_sent};
-use crate::stores::{TestStore, key_of, on_every_store};
+use crate::stores::{Asked, TestStore, key_of, on_every_store};
 
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -139,14 +139,14 @@ async fn inv06_r37_a_busy_session_is_touched_once_a_threshold(store: impl TestSt
     let mut client = planted(&app, &store, "alice", young).await;
     for _ in 0..10 {
         client.get("/me").await.ok();
-        assert_eq!(spy.take(), [Call::Load]);
+        assert_eq!(spy.asked(), [Call::Load]);
     }
     let due = |new: &mut NewRecord| new.seen.at -= TOUCH;
     let mut client = planted(&app, &store, "alice", due).await;
     client.get("/me").await.ok();
-    assert_eq!(spy.take(), [Call::Load, Call::Apply]);
+    assert_eq!(spy.asked(), [Call::Load, Call::Apply]);
     client.get("/me").await.ok();
-    assert_eq!(spy.take(), [Call::Load]);
+    assert_eq!(spy.asked(), [Call::Load]);
 }
 
 async fn r36_a_passive_request_reads_and_does_not_extend(store: impl TestStore) {
@@ -168,7 +168,7 @@ async fn r36_a_passive_request_reads_and_does_not_extend(store: impl TestStore) 
             _ => drop(request.headers_mut().insert(&header, "1".parse().unwrap())),
         }
         assert_eq!(client.send(request).await.ok(), "alice");
-        assert_eq!(spy.take(), [Call::Load]);
+        assert_eq!(spy.asked(), [Call::Load]);
     }
     assert_eq!(store.list("alice".into()).await.unwrap(), before);
 }
@@ -198,7 +198,7 @@ async fn a_change_of_agent_or_network_is_written_down_at_once(store: impl TestSt
         client.agent = Some(agent.into());
         client.address = address.map(|address| address.parse().unwrap());
         client.get("/me").await.ok();
-        assert_eq!(spy.take(), calls, "{agent} {address:?}");
+        assert_eq!(spy.asked(), calls, "{agent} {address:?}");
         let key = key_of(client.id().unwrap());
         let Some(Entry::Live(record)) = store.load(key).await.unwrap() else {
             panic!("it was there")
@@ -215,7 +215,7 @@ async fn a_change_of_agent_or_network_is_written_down_at_once(store: impl TestSt
     client.agent = Some("curl/9".into());
     client.get("/me").await.ok();
     if store.now() < began + 9 * SECOND {
-        assert_eq!(spy.take(), [Call::Load], "at most every ten seconds");
+        assert_eq!(spy.asked(), [Call::Load], "at most every ten seconds");
     }
 }
 

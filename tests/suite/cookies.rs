@@ -7,7 +7,7 @@ use sessile::{Error, Session, SessionLayer};
 use tower_cookies::{Cookie, CookieManagerLayer, Cookies};
 
 use crate::harness::{CART, COOKIE, Client, app, routes, with};
-use crate::stores::{TestStore, on_every_store};
+use crate::stores::{Asked, TestStore, on_every_store};
 
 const ATTRIBUTES: &str = "HttpOnly; SameSite=Lax; Secure; Path=/";
 
@@ -144,7 +144,7 @@ async fn r18_of_twin_cookies_the_one_that_opens_a_session_wins_wherever_it_stand
     let dead = gone.id().unwrap().to_owned();
     gone.post("/logout").await.ok();
     let live = alice.id().unwrap();
-    spy.take();
+    spy.asked();
     for header in [
         format!("{COOKIE}={dead}; {COOKIE}={live}"),
         format!("{COOKIE}={live}; {COOKIE}={dead}"),
@@ -157,7 +157,7 @@ async fn r18_of_twin_cookies_the_one_that_opens_a_session_wins_wherever_it_stand
             .body(axum::body::Body::empty())
             .unwrap();
         assert_eq!(Client::new(&app).send(request).await.ok(), "alice");
-        assert_eq!(spy.take(), [Call::LoadEach], "in one pipeline");
+        assert_eq!(spy.asked(), [Call::LoadEach], "in one pipeline");
     }
     let header = format!("{COOKIE}={dead}; {COOKIE}={dead}");
     let request = Request::get("/me")
@@ -281,9 +281,9 @@ async fn the_same_layer_met_twice_passes_through(store: impl TestStore) {
     let mut client = Client::new(&app);
     let reply = client.post("/login/alice").await;
     assert_eq!(reply.set_cookies().len(), 1);
-    spy.take();
+    spy.asked();
     client.get("/me").await.ok();
-    assert_eq!(spy.take(), [Call::Load]);
+    assert_eq!(spy.asked(), [Call::Load]);
 }
 
 async fn two_layers_with_two_names_are_two_areas(store: impl TestStore) {

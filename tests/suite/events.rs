@@ -18,7 +18,7 @@ use crate::support::redis::Server;
 
 /// Keeps every event of every crate, as text and as fields.
 #[derive(Clone, Default)]
-struct Collector(Arc<Mutex<Vec<Fields>>>);
+pub(crate) struct Collector(Arc<Mutex<Vec<Fields>>>);
 
 type Fields = BTreeMap<String, String>;
 
@@ -43,14 +43,14 @@ impl<S: tracing::Subscriber> Layer<S> for Collector {
 }
 
 impl Collector {
-    fn install() -> (Self, tracing::subscriber::DefaultGuard) {
+    pub(crate) fn install() -> (Self, tracing::subscriber::DefaultGuard) {
         let collector = Self::default();
         let subscriber = tracing_subscriber::registry().with(collector.clone());
         (collector, tracing::subscriber::set_default(subscriber))
     }
 
     /// The life-cycle events since the last call, as "event reason user".
-    fn take(&self) -> Vec<String> {
+    pub(crate) fn take(&self) -> Vec<String> {
         let events = std::mem::take(&mut *self.0.lock().unwrap());
         let of =
             |fields: &Fields, name: &str| fields.get(name).cloned().unwrap_or_else(|| "-".into());

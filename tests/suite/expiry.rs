@@ -9,6 +9,7 @@ use sessile::store::wrappers::{Call, Spy};
 use sessile::{Passive, SessionLayer, SessionStore};
 
 use crate::harness::{Client, HOUR, IDLE, MINUTE, TOUCH, app, memory, with};
+use crate::stores::Asked;
 
 const TICK: Duration = Duration::from_micros(1);
 
@@ -89,20 +90,20 @@ async fn inv06_r37_a_busy_session_is_touched_once_a_threshold_and_never_dies_ear
     let spy = Spy::new(store);
     let app = app(spy.clone());
     let mut client = Client::signed_in(&app, "alice").await;
-    spy.take();
+    spy.asked();
     // Within the threshold: reads alone.
     for _ in 0..59 {
         clock.advance(Duration::from_secs(1));
         client.get("/me").await.ok();
     }
-    assert_eq!(spy.take(), vec![Call::Load; 59]);
+    assert_eq!(spy.asked(), vec![Call::Load; 59]);
     clock.advance(Duration::from_secs(1));
     client.get("/me").await.ok();
-    assert_eq!(spy.take(), [Call::Load, Call::Apply]);
+    assert_eq!(spy.asked(), [Call::Load, Call::Apply]);
     // A last request just inside the threshold writes nothing, and still counts in full.
     clock.advance(TOUCH - TICK);
     client.get("/me").await.ok();
-    assert_eq!(spy.take(), [Call::Load]);
+    assert_eq!(spy.asked(), [Call::Load]);
     clock.advance(IDLE);
     assert_eq!(client.get("/me").await.ok(), "alice", "never early");
 }
@@ -134,7 +135,7 @@ async fn r36_a_passive_request_reads_and_does_not_extend() {
     let mut client = Client::signed_in(&app, "alice").await;
     for n in 0..15 {
         clock.advance(2 * MINUTE);
-        spy.take();
+        spy.asked();
         let mut request = client.request("GET", "/me");
         match n % 3 {
             0 => drop(request.extensions_mut().insert(Passive)),
@@ -146,7 +147,7 @@ async fn r36_a_passive_request_reads_and_does_not_extend() {
             _ => drop(request.headers_mut().insert(&header, "1".parse().unwrap())),
         }
         assert_eq!(client.send(request).await.ok(), "alice");
-        assert_eq!(spy.take(), [Call::Load]);
+        assert_eq!(spy.asked(), [Call::Load]);
     }
     clock.advance(MINUTE);
     assert_eq!(
@@ -185,12 +186,12 @@ async fn a_change_of_agent_or_network_is_written_down_at_once_but_not_all_the_ti
     client.post("/login/alice").await.ok();
     clock.advance(Duration::from_secs(10));
     client.address = Some("192.0.2.77".parse().unwrap());
-    spy.take();
+    spy.asked();
     client.get("/me").await.ok();
-    assert_eq!(spy.take(), [Call::Load], "the same network");
+    assert_eq!(spy.asked(), [Call::Load], "the same network");
     client.agent = Some("curl/9".into());
     client.get("/me").await.ok();
-    assert_eq!(spy.take(), [Call::Load, Call::Apply]);
+    assert_eq!(spy.asked(), [Call::Load, Call::Apply]);
     let record = store.list("alice".into()).await.unwrap().remove(0);
     assert_eq!(
         (record.user_agent(), record.address()),
@@ -198,14 +199,14 @@ async fn a_change_of_agent_or_network_is_written_down_at_once_but_not_all_the_ti
     );
     client.address = Some("198.51.100.7".parse().unwrap());
     client.get("/me").await.ok();
-    assert_eq!(spy.take(), [Call::Load], "at most every ten seconds");
+    assert_eq!(spy.asked(), [Call::Load], "at most every ten seconds");
     clock.advance(Duration::from_secs(10));
     client.get("/me").await.ok();
-    assert_eq!(spy.take(), [Call::Load, Call::Apply]);
+    assert_eq!(spy.asked(), [Call::Load, Call::Apply]);
     client.address = None;
     clock.advance(Duration::from_secs(20));
     client.get("/me").await.ok();
-    assert_eq!(spy.take(), [Call::Load], "an unknown address is no other");
+    assert_eq!(spy.asked(), [Call::Load], "an unknown address is no other");
 }
 
 #[tokio::test]

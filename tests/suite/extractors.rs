@@ -8,8 +8,8 @@ use http::{StatusCode, header};
 use sessile::store::wrappers::{Call, Spy};
 use sessile::{Fresh, Session, SessionLayer, Sessions, UserSession};
 
-use crate::harness::{Client, MINUTE, app, memory, routes};
-use crate::stores::{TestStore, on_every_store};
+use crate::harness::{Client, MINUTE, app, memory, refusing, routes};
+use crate::stores::{Asked, TestStore, on_every_store};
 
 async fn extracting_loads_once_however_many_ask(store: impl TestStore) {
     let spy = Spy::new(store);
@@ -26,9 +26,9 @@ async fn extracting_loads_once_however_many_ask(store: impl TestStore) {
         )
         .layer(SessionLayer::new(spy.clone()));
     let mut client = Client::signed_in(&app, "alice").await;
-    spy.take();
+    spy.asked();
     client.get("/all").await.ok();
-    assert_eq!(spy.take(), [Call::Load]);
+    assert_eq!(spy.asked(), [Call::Load]);
 }
 
 async fn nobody_signed_in_is_401_for_a_user_and_none_for_an_option(store: impl TestStore) {
@@ -91,7 +91,7 @@ async fn an_extractor_without_its_layer_names_the_layer_and_the_version() {
 
 async fn rejections_leak_nothing_of_the_inside(store: impl TestStore) {
     let failing = sessile::store::wrappers::Failing::new(store);
-    let app = app(failing.clone());
+    let app = refusing(failing.clone());
     let mut client = Client::signed_in(&app, "alice").await;
     failing.fail_all();
     let reply = client.get("/me").await;

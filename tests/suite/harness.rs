@@ -10,8 +10,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use http::{HeaderMap, Request, StatusCode, header};
 use sessile::{
-    AtLimit, Error, Fresh, Handle, Key, ManualClock, MemoryStore, Outcome, Problem, Session,
-    SessionLayer, SessionLayerBuilder, SessionStore, Sessions, UserSession,
+    AtLimit, Error, Fresh, Handle, Key, ManualClock, MemoryStore, Outage, Outcome, Problem,
+    Session, SessionLayer, SessionLayerBuilder, SessionStore, Sessions, UserSession,
 };
 use tower::ServiceExt;
 
@@ -34,6 +34,17 @@ pub(crate) fn memory() -> (MemoryStore, ManualClock) {
 /// The application over a store, with the default settings.
 pub(crate) fn app(store: impl SessionStore) -> Router {
     with(SessionLayer::builder(store))
+}
+
+/// The application over a store, where whatever fails is told: what is done without a store has tests of its own.
+pub(crate) fn refusing(store: impl SessionStore) -> Router {
+    routes().layer(refusal(store))
+}
+
+/// The layer of that.
+pub(crate) fn refusal(store: impl SessionStore) -> SessionLayer {
+    let builder = SessionLayer::builder(store).outage(Outage::Refuse);
+    builder.build().unwrap()
 }
 
 /// The application with settings of its own.

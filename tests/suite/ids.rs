@@ -10,7 +10,7 @@ use sessile::{Kind, SessionStore};
 use sha2::{Digest as _, Sha256};
 
 use crate::harness::{COOKIE, Client, app, memory};
-use crate::stores::{TestStore, on_every_store};
+use crate::stores::{Asked, TestStore, on_every_store};
 
 fn made_up() -> String {
     let mut bytes = [0x5a; 35];
@@ -64,7 +64,7 @@ async fn inv04_r04_what_is_malformed_never_reaches_the_store(store: impl TestSto
         let reply = Client::new(&app).send(request).await;
         assert_eq!(reply.status, StatusCode::OK);
         assert_eq!(reply.set_cookies().len(), 0);
-        assert_eq!(spy.take(), [], "{} bytes", value.len());
+        assert_eq!(spy.asked(), [], "{} bytes", value.len());
     }
 }
 
@@ -77,7 +77,7 @@ async fn inv04_r04_ten_thousand_cookies_are_read_and_four_looked_up(store: impl 
         .body(axum::body::Body::empty())
         .unwrap();
     assert_eq!(Client::new(&app).send(request).await.status, StatusCode::OK);
-    assert_eq!(spy.take(), [Call::LoadEach]);
+    assert_eq!(spy.asked(), [Call::LoadEach]);
 }
 
 async fn inv05_r06_the_stored_digest_sent_as_the_cookie_opens_nothing(store: impl TestStore) {
@@ -145,7 +145,7 @@ async fn r08_an_id_in_the_url_or_another_header_is_ignored(store: impl TestStore
     let app = app(spy.clone());
     let alice = Client::signed_in(&app, "alice").await;
     let id = alice.id().unwrap();
-    spy.take();
+    spy.asked();
     for request in [
         Request::get(format!("/me?{COOKIE}={id}")),
         Request::get("/me").header("authorization", format!("Bearer {id}")),
@@ -158,7 +158,7 @@ async fn r08_an_id_in_the_url_or_another_header_is_ignored(store: impl TestStore
             .await;
         assert_eq!(reply.problem(), ("not_signed_in", None));
     }
-    assert_eq!(spy.take(), []);
+    assert_eq!(spy.asked(), []);
 }
 
 /// A thousand of them. That each of a hundred thousand costs no call is told by the spy, whatever the store.
@@ -193,7 +193,7 @@ async fn strangers<S: SessionStore>(spy: &Spy<S>, requests: u32) {
             assert_eq!(client.get(path).await.set_cookies().len(), 0);
         }
     }
-    assert_eq!(spy.take(), []);
+    assert_eq!(spy.asked(), []);
 }
 
 on_every_store! {

@@ -44,7 +44,9 @@ async fn inv13_no_request_lists_keys_configures_or_listens(store: OnRedis) {
     for expected in ["GET", "EVALSHA"] {
         assert!(asked.contains(expected), "{asked:?}");
     }
-    let connecting = ["AUTH", "CLIENT", "HELLO", "PING", "ROLE", "SELECT", "TIME"];
+    let connecting = [
+        "AUTH", "CLIENT", "HELLO", "INFO", "PING", "ROLE", "SELECT", "TIME",
+    ];
     for name in asked {
         let expected = ["GET", "EVALSHA", "EVAL", "SCRIPT", "SET"];
         assert!(

@@ -10,8 +10,8 @@ use sessile::store::wrappers::{Call, Failing, Holding, Spy};
 use sessile::{ErrorKind, Session, SessionLayer, UserSession};
 use tokio::sync::Barrier;
 
-use crate::harness::{CART, Client, HOUR, app, memory, routes, text, with};
-use crate::stores::{TestStore, on_every_store};
+use crate::harness::{CART, Client, HOUR, app, memory, refusal, refusing, routes, text, with};
+use crate::stores::{Asked, TestStore, on_every_store};
 
 async fn inv03_r22_after_a_login_the_id_from_before_opens_nothing(store: impl TestStore) {
     let app = app(store);
@@ -141,7 +141,7 @@ async fn inv03_what_a_login_keeps_is_what_was_last_stored(store: impl TestStore)
 
 async fn inv03_a_login_whose_old_session_cannot_be_ended_did_not_happen(store: impl TestStore) {
     let failing = Failing::new(store.clone());
-    let app = app(failing.clone());
+    let app = refusing(failing.clone());
     let mut client = Client::new(&app);
     client.post("/put/cart/apple").await.ok();
     failing.fail_next(Call::End);
@@ -165,7 +165,7 @@ async fn inv03_a_login_whose_old_session_cannot_be_ended_did_not_happen(store: i
 
 async fn inv10_r30_logout_is_stored_before_it_is_told(store: impl TestStore) {
     let failing = Failing::new(store);
-    let app = app(failing.clone());
+    let app = refusing(failing.clone());
     let mut client = Client::signed_in(&app, "alice").await;
     failing.fail(Call::End);
     let reply = client.post("/logout").await;
@@ -259,23 +259,23 @@ async fn a_login_costs_one_call_or_two_or_three(store: impl TestStore) {
     let app = with(SessionLayer::builder(spy.clone()));
     let mut client = Client::new(&app);
     client.post("/login/alice").await.ok();
-    assert_eq!(spy.take(), [Call::Create]);
+    assert_eq!(spy.asked(), [Call::Create]);
     client.post("/login/alice").await.ok();
-    assert_eq!(spy.take(), [Call::Load, Call::Replace]);
+    assert_eq!(spy.asked(), [Call::Load, Call::Replace]);
     client.post("/login/bob").await.ok();
-    assert_eq!(spy.take(), [Call::Load, Call::Create, Call::End]);
+    assert_eq!(spy.asked(), [Call::Load, Call::Create, Call::End]);
     client.get("/me").await.ok();
-    assert_eq!(spy.take(), [Call::Load]);
+    assert_eq!(spy.asked(), [Call::Load]);
     client.post("/put/a/1").await.ok();
-    assert_eq!(spy.take(), [Call::Load, Call::Apply]);
+    assert_eq!(spy.asked(), [Call::Load, Call::Apply]);
     client.post("/regenerate").await.ok();
-    assert_eq!(spy.take(), [Call::Load, Call::Replace]);
+    assert_eq!(spy.asked(), [Call::Load, Call::Replace]);
     client.get("/ping").await.ok();
-    assert_eq!(spy.take(), []);
+    assert_eq!(spy.asked(), []);
     client.post("/logout").await.ok();
-    assert_eq!(spy.take(), [Call::Load, Call::End]);
+    assert_eq!(spy.asked(), [Call::Load, Call::End]);
     client.post("/put/a/1").await.ok();
-    assert_eq!(spy.take(), [Call::Create]);
+    assert_eq!(spy.asked(), [Call::Create]);
 }
 
 async fn inv03_a_login_that_fails_when_its_cookie_is_out_already_is_ended_again(
@@ -301,7 +301,7 @@ async fn inv03_a_login_that_fails_when_its_cookie_is_out_already_is_ended_again(
                 held.arrived().await;
             }),
         )
-        .layer(SessionLayer::new(holding));
+        .layer(refusal(holding));
     let mut client = Client::new(&app);
     client.post("/put/a/1").await.ok();
     client.post("/spawn").await.ok();
@@ -389,7 +389,7 @@ async fn inv08_a_login_that_the_store_cut_short_leaves_the_session_from_before_i
                 session.insert(text("a"), "1")
             }),
         )
-        .layer(SessionLayer::new(failing.clone()));
+        .layer(refusal(failing.clone()));
     let mut client = Client::new(&app);
     client.post("/put/cart/apple").await.ok();
     failing.fail_next(Call::End);

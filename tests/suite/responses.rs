@@ -8,14 +8,14 @@ use std::sync::{Arc, Mutex};
 use tower::{Layer, Service, ServiceExt};
 
 use crate::ages::planted;
-use crate::harness::{CART, Client, HITS, MINUTE, app, reply, routes};
+use crate::harness::{CART, Client, HITS, MINUTE, app, refusing, reply, routes};
 use crate::stores::{TestStore, on_every_store};
 
 async fn inv10_inv08_a_store_that_fails_is_503_with_retry_after_and_no_cookie(
     store: impl TestStore,
 ) {
     let failing = Failing::new(store);
-    let app = app(failing.clone());
+    let app = refusing(failing.clone());
     let mut client = Client::signed_in(&app, "alice").await;
     let id = client.id().unwrap().to_owned();
     for (call, path) in [

@@ -83,15 +83,26 @@ fn a_showcase_starts_while_redis_is_away_and_works_as_soon_as_it_is_there() {
     );
     assert_eq!(client.get("/").status, 200);
     assert_eq!(client.get("/api/health").status, 200);
-    let login = client.login("alice");
+    // Where sessions may not live in the process, nobody signs in.
+    let refusing = Showcase::on(&server.url(), &["--outage", "refuse"]);
+    let mut refused = refusing.client();
+    let login = refused.login("alice");
     assert_eq!(login.refused(), refusal(503, "store_unavailable"));
     assert!(login.header("retry-after").is_some());
+    assert_eq!(client.login("alice").status, 200);
+    let session = client.get("/api/session");
+    assert_eq!(session.json()["freshness"], "local");
 
     server.restart();
     wait_for("somebody can sign in", || {
-        (client.login("alice").status == 200).then_some(())
+        (refused.login("alice").status == 200).then_some(())
     });
-    assert!(client.is_signed_in());
+    assert!(refused.is_signed_in());
+    wait_for("who signed in before is known to Redis", || {
+        let session = client.get("/api/session").json();
+        assert_eq!(session["user"], "alice");
+        (session["freshness"] == "live").then_some(())
+    });
 }
 
 #[test]

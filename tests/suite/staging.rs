@@ -9,7 +9,7 @@ use std::time::Duration;
 use tower::ServiceExt;
 
 use crate::harness::{CART, Client, HITS, app, routes, text};
-use crate::stores::{TestStore, on_every_store};
+use crate::stores::{Asked, TestStore, on_every_store};
 use crate::support::wait::wait_until;
 
 async fn inv10_staged_data_is_stored_before_the_response_leaves(store: impl TestStore) {
@@ -68,10 +68,10 @@ async fn inv10_staged_data_is_dropped_when_the_handler_failed_and_kept_when_it_r
         );
     }
     let mut stranger = Client::new(&app);
-    spy.take();
+    spy.asked();
     let failed = stranger.post("/fail/500/a").await;
     assert_eq!(
-        (failed.set_cookies().len(), spy.take()),
+        (failed.set_cookies().len(), spy.asked()),
         (0, vec![]),
         "nor is a session made"
     );
@@ -168,9 +168,9 @@ async fn clear_and_remove_and_insert_are_seen_at_once_and_stored_together(store:
         .layer(SessionLayer::new(spy.clone()));
     let mut client = Client::new(&app);
     client.post("/put/old/1").await.ok();
-    spy.take();
+    spy.asked();
     client.post("/all").await.ok();
-    assert_eq!(spy.take(), [Call::Load, Call::Apply, Call::Apply]);
+    assert_eq!(spy.asked(), [Call::Load, Call::Apply, Call::Apply]);
     for (key, value) in [
         ("a", None),
         ("old", None),

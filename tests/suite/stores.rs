@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sessile::record::{Entry, Record};
+use sessile::store::wrappers::{Call, Spy};
 use sessile::store::{
     Applied, Apply, Beat, Create, Created, EndSessions, EndedSessions, Part, Replace, Replaced,
 };
@@ -62,6 +63,20 @@ macro_rules! on_every_store {
     };
 }
 pub(crate) use on_every_store;
+
+/// What requests cost.
+pub(crate) trait Asked {
+    /// The calls since the last time, but for the heartbeat, which is no request's.
+    fn asked(&self) -> Vec<Call>;
+}
+
+impl<S> Asked for Spy<S> {
+    fn asked(&self) -> Vec<Call> {
+        let mut calls = self.take();
+        calls.retain(|call| *call != Call::Beat);
+        calls
+    }
+}
 
 /// A store that a test may be about any of.
 pub(crate) trait TestStore: SessionStore + Clone {
@@ -124,6 +139,10 @@ impl<S: SessionStore, Place: Send + Sync + 'static> SessionStore for In<S, Place
 
     fn bucket(&self, user: &UserId) -> Bucket {
         self.store.bucket(user)
+    }
+
+    fn record_limit(&self) -> usize {
+        self.store.record_limit()
     }
 
     fn parts(&self) -> Vec<Part> {

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 
 use crate::ages::planted;
 use crate::harness::{Client, MINUTE, app};
-use crate::stores::{TestStore, on_every_store};
+use crate::stores::{Asked, TestStore, on_every_store};
 
 async fn in_parallel(
     client: &Client,
@@ -69,13 +69,13 @@ async fn inv07_an_update_that_met_another_runs_its_closure_again_on_what_that_le
     client.post("/count/n").await.ok();
     let mut other = client.clone();
     let held = holding.hold(Call::Apply);
-    spy.take();
+    spy.asked();
     let slow = tokio::spawn(async move { client.post("/count/n").await });
     held.arrived().await;
     assert_eq!(other.post("/add/n/10").await.ok(), "11");
     held.release();
     assert_eq!(slow.await.unwrap().ok(), "12");
-    let calls = spy.take();
+    let calls = spy.asked();
     assert_eq!(calls.iter().filter(|call| **call == Call::Apply).count(), 3);
     assert_eq!(
         calls.len(),
@@ -154,10 +154,10 @@ async fn r62_closing_a_stream_writes_nothing(store: impl TestStore) {
     for n in 1..=3 {
         assert_eq!(lines.next().await.unwrap().unwrap(), format!("{n}\n"));
     }
-    spy.take();
+    spy.asked();
     drop(lines);
     tokio::task::yield_now().await;
-    assert_eq!(spy.take(), []);
+    assert_eq!(spy.asked(), []);
     assert_eq!(client.get("/get/hits").await.ok(), "3");
 }
 

@@ -10,6 +10,11 @@ use redis::Connection;
 
 use super::redis::{PASSWORD, SUPERVISOR};
 
+/// What a heartbeat asks besides its script, which names a key of its own.
+const HEARTBEAT: [&str; 2] = ["TIME", "INFO"];
+/// What that key begins with, where a word of a command does.
+const BEAT: &str = "\"beat:{";
+
 /// Records a server's commands. What the tests themselves ask it, by its Unix socket, is left out.
 pub(crate) struct Monitor {
     lines: BufReader<UnixStream>,
@@ -24,6 +29,8 @@ pub(crate) struct Calls {
     pub(crate) clients: BTreeMap<String, u64>,
     /// By scripts.
     pub(crate) scripts: BTreeMap<String, u64>,
+    /// Of all these, those that name the key of a heartbeat.
+    beats: [BTreeMap<String, u64>; 2],
 }
 
 impl Monitor {
@@ -69,16 +76,33 @@ impl Monitor {
                 }
                 continue;
             }
-            let by = match source {
-                "lua" => &mut calls.scripts,
-                _ => &mut calls.clients,
+            let (by, beats) = match source {
+                "lua" => (&mut calls.scripts, 1),
+                _ => (&mut calls.clients, 0),
             };
+            if arguments.contains(BEAT) {
+                *calls.beats[beats].entry(name.clone()).or_default() += 1;
+            }
             *by.entry(name).or_default() += 1;
         }
     }
 }
 
 impl Calls {
+    /// Without what a heartbeat asks.
+    pub(crate) fn without_heartbeat(mut self) -> Self {
+        let [clients, scripts] = std::mem::take(&mut self.beats);
+        for (calls, beats) in [(&mut self.clients, clients), (&mut self.scripts, scripts)] {
+            for (name, count) in beats {
+                if let Some(all) = calls.get_mut(&name) {
+                    *all -= count;
+                }
+            }
+            calls.retain(|_, count| *count > 0);
+        }
+        self.without(&HEARTBEAT)
+    }
+
     /// Without these commands of clients, which are a heartbeat's or a new connection's.
     pub(crate) fn without(mut self, names: &[&str]) -> Self {
         self.clients
