@@ -225,7 +225,9 @@ impl Call {
     /// The end of a call that failed. As long as something that was lost may have happened, nothing else is certain. What
     /// a server answered says more than that there was no connection after it.
     fn failed(&mut self, error: CallError) -> Step {
-        Step::Done(Err(match (self.lost, error) {
+        // A read changes nothing, lost or not: what counts is why there is no answer.
+        let lost = self.lost.filter(|_| self.again != Again::Freely);
+        Step::Done(Err(match (lost, error) {
             (None, CallError::NotSent(cause)) => match self.put_off.take() {
                 Some(answer) => CallError::Refused(answer),
                 None => CallError::NotSent(cause),
