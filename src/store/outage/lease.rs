@@ -7,7 +7,7 @@ use hashbrown::HashMap;
 
 use super::rule::{Rule, holds};
 use super::stamp::Stamp;
-use crate::id::{Bucket, RecordKey, UserId};
+use crate::id::{RecordKey, UserId};
 use crate::record::Record;
 
 /// What a lease takes besides its record: its places in the table and in the queue, and the allocator's share.
@@ -100,10 +100,10 @@ impl Leases {
         }
     }
 
-    /// Drops those in these buckets.
-    pub(crate) fn drop_in(&mut self, in_part: impl Fn(Bucket) -> bool) {
-        self.table.retain(|key, _| !in_part(key.bucket));
-        self.queue.retain(|(key, _)| !in_part(key.bucket));
+    /// Drops these.
+    pub(crate) fn drop_if(&mut self, over: impl Fn(&RecordKey) -> bool) {
+        self.table.retain(|key, _| !over(key));
+        self.queue.retain(|(key, _)| !over(key));
         let records = self.table.values().map(|lease| lease.record.size());
         self.bytes = records.map(|size| size + OVERHEAD).sum();
         self.table.shrink_to_fit();

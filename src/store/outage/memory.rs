@@ -547,19 +547,21 @@ impl Memory {
         continuity: Continuity,
         now: Moment,
     ) -> usize {
-        if holds(Rule::Barrier) {
-            self.leases.drop_in(&in_part);
-        }
-        if continuity != Continuity::Empty {
-            return 0;
-        }
         let mut lost = 0;
-        for key in self.locals.keys(&in_part) {
-            self.locals.refused(&key, EndReason::StoreLost, now.store);
-            lost += 1;
+        if continuity == Continuity::Empty {
+            for key in self.locals.keys(&in_part) {
+                self.locals.refused(&key, EndReason::StoreLost, now.store);
+                lost += 1;
+            }
+            for key in self.staged.keys(&in_part) {
+                self.staged.forget(&key);
+            }
         }
-        for key in self.staged.keys(&in_part) {
-            self.staged.forget(&key);
+        if holds(Rule::Barrier) {
+            // What was written on a lease is read from it until the store has it.
+            let staged = &self.staged;
+            self.leases
+                .drop_if(|key| in_part(key.bucket) && !staged.has(key));
         }
         lost
     }
