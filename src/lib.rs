@@ -121,8 +121,24 @@
 //! # }
 //! ```
 //!
-//! A read is one `GET`, a change one script: atomic also on a cluster, by the clock of Redis, and never done twice. When
-//! Redis does not answer the response is 503 with `Retry-After`, and the cookie stays as it is.
+//! A read is one `GET`, a change one script: atomic also on a cluster, by the clock of Redis, and never done twice.
+//!
+//! # When Redis is away
+//!
+//! This instance carries on from memory, and nothing that was ended comes back. What it has read within the last minute is
+//! served; sign-ins and writes are kept and follow when Redis is back; ends hold at once. No request waits, and no cookie is
+//! lost. [`Outage`] says how far this goes, `Live` keeps what matters from running on memory, and
+//! [the guide](guide::when_redis_is_away) has the whole of it.
+//!
+//! ```
+//! # use sessile::{ConfigError, MemoryStore, Outage, SessionLayer};
+//! # use std::time::Duration;
+//! # fn f(store: MemoryStore) -> Result<SessionLayer, ConfigError> {
+//! SessionLayer::builder(store)
+//!     .outage(Outage::Local { lease: Duration::from_secs(60) })       // the default
+//!     .build()
+//! # }
+//! ```
 //!
 //! # Optional sign-in, and signing in again
 //!
@@ -212,6 +228,12 @@ pub use store::{
 #[cfg(feature = "redis")]
 pub use store::{RedisStore, RedisStoreBuilder};
 pub use user::{Ended, UserSession};
+
+/// Longer texts.
+pub mod guide {
+    #[doc = include_str!("guide.md")]
+    pub mod when_redis_is_away {}
+}
 
 /// The README's program compiles.
 #[cfg(all(doctest, feature = "axum"))]
