@@ -5,8 +5,9 @@
 # make bench                the comparison in benches/
 # make bench ARGS="…"       the same, with arguments for it
 # make bench-redis          requests a second over Redis, next to hand-written calls and another crate
+# make bench-outage         a load that runs through an outage of Redis: what requests get, and whether any of it was wrong
 
-.PHONY: help install test mutants bench bench-redis
+.PHONY: help install test mutants bench bench-redis bench-outage
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -25,3 +26,6 @@ bench:
 
 bench-redis:
 	@bash scripts/bench_redis.sh $(ARGS)
+
+bench-outage:
+	@bash scripts/bench_outage.sh

@@ -3,7 +3,7 @@
 #
 #   scripts/bench_redis.sh [SECONDS [ROUNDS]]     of each measurement; default 5 and 3
 #
-# Every subject serves the same routes from one thread. 64 connections ask in turn with the cookies of
+# Every subject serves the same routes from one thread; `sessile-alone` is without what carries on while Redis is away. 64 connections ask in turn with the cookies of
 # 64 sessions, so that a subject that loses parallel writes is not measured while it does. Rounds are
 # interleaved; what is printed is the median of each, and its ratio to the hand-written calls.
 set -euo pipefail
@@ -12,7 +12,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 seconds=${1:-5}
 rounds=${2:-3}
 sessions=64
-subjects=(bare hand sessile tower-sessions)
+subjects=(bare hand sessile sessile-alone tower-sessions)
 
 bash scripts/install.sh redis-server wrk curl
 (($(nproc) >= 2)) || {
@@ -89,14 +89,14 @@ median() { sort -n "$1" | awk '{ a[NR] = $1 } END { print a[int((NR + 1) / 2)] }
 for ((round = 1; round <= rounds; round++)); do
     rate bare /plain >>"$work/bare.plain"
     for route in read write; do
-        for subject in hand sessile tower-sessions; do
+        for subject in hand sessile sessile-alone tower-sessions; do
             rate "$subject" "/$route" >>"$work/$subject.$route"
         done
     done
 done
 
 # What was written last can be read: nothing was measured that did not work.
-for subject in hand sessile tower-sessions; do
+for subject in hand sessile sessile-alone tower-sessions; do
     cookie=$(tail -n 1 "$work/$subject.cookies")
     [[ $(curl -sS -H "Cookie: $cookie" "http://${address[$subject]}/read") == ok ]] ||
         { echo "$subject lost a session" >&2; exit 1; }
@@ -106,7 +106,7 @@ printf '%s, %s rounds of %s s; %s\n\n' "$(date -u +%F)" "$rounds" "$seconds" "$(
 printf '%-16s %10s %8s %10s %8s\n' subject read/s ratio write/s ratio
 hand_read=$(median "$work/hand.read") hand_write=$(median "$work/hand.write")
 printf '%-16s %10s\n' "bare axum" "$(median "$work/bare.plain")"
-for subject in hand sessile tower-sessions; do
+for subject in hand sessile sessile-alone tower-sessions; do
     read_rate=$(median "$work/$subject.read") write_rate=$(median "$work/$subject.write")
     printf '%-16s %10d %8.2f %10d %8.2f\n' "$subject" \
         "$read_rate" "$(bc -l <<<"$read_rate / $hand_read")" \

@@ -40,7 +40,8 @@ async fn serve(subject: &str, url: &str) {
     let app = match subject {
         "bare" => Router::new().route("/plain", get(async || "ok")),
         "hand" => hand::app(url).await,
-        "sessile" => own::app(url).await,
+        "sessile" => own::app(url, false).await,
+        "sessile-alone" => own::app(url, true).await,
         "tower-sessions" => tower::app(url).await,
         _ => panic!("no subject is called {subject}"),
     };

@@ -1,11 +1,19 @@
 //! `sessile` with its defaults: sessions of users, with activity, limits possible, and an index.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 
 use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::get;
-use sessile::{Key, RedisStore, Session, SessionLayer};
+use sessile::record::{Entry, Record};
+use sessile::store::{
+    Applied, Apply, Create, Created, EndSessions, EndedSessions, Replace, Replaced,
+};
+use sessile::{
+    Bucket, Key, Kind, RecordKey, RedisStore, Session, SessionLayer, SessionStore, StoreError,
+    UserId,
+};
 
 use super::data;
 
@@ -18,14 +26,70 @@ fn next() -> u64 {
     NUMBER.fetch_add(1, Ordering::Relaxed)
 }
 
-pub(super) async fn app(url: &str) -> Router {
+/// `alone`: without anything that carries on while Redis is away.
+pub(super) async fn app(url: &str, alone: bool) -> Router {
     let store = RedisStore::connect(url).await.expect("an address");
+    let sessions = if alone {
+        SessionLayer::new(Alone(store))
+    } else {
+        SessionLayer::new(store)
+    };
     Router::new()
         .route("/plain", get(async || "ok"))
         .route("/create", get(create))
         .route("/read", get(read))
         .route("/write", get(write))
-        .layer(SessionLayer::new(store))
+        .layer(sessions)
+}
+
+/// A store that does not say that it can be away.
+struct Alone(RedisStore);
+
+impl SessionStore for Alone {
+    fn now(&self) -> SystemTime {
+        self.0.now()
+    }
+
+    fn bucket(&self, user: &UserId) -> Bucket {
+        self.0.bucket(user)
+    }
+
+    fn create(&self, create: Create) -> impl Future<Output = Result<Created, StoreError>> + Send {
+        self.0.create(create)
+    }
+
+    fn load(
+        &self,
+        key: RecordKey,
+    ) -> impl Future<Output = Result<Option<Entry>, StoreError>> + Send {
+        self.0.load(key)
+    }
+
+    fn apply(&self, apply: Apply) -> impl Future<Output = Result<Applied, StoreError>> + Send {
+        self.0.apply(apply)
+    }
+
+    fn replace(
+        &self,
+        replace: Replace,
+    ) -> impl Future<Output = Result<Replaced, StoreError>> + Send {
+        self.0.replace(replace)
+    }
+
+    fn end(
+        &self,
+        end: EndSessions,
+    ) -> impl Future<Output = Result<EndedSessions, StoreError>> + Send {
+        self.0.end(end)
+    }
+
+    fn list(&self, user: UserId) -> impl Future<Output = Result<Vec<Record>, StoreError>> + Send {
+        self.0.list(user)
+    }
+
+    fn count(&self, kind: Kind) -> impl Future<Output = Result<u64, StoreError>> + Send {
+        self.0.count(kind)
+    }
 }
 
 async fn create(session: Session) -> Result<&'static str, StatusCode> {
