@@ -3,6 +3,7 @@
 //! A command that was given up may still be on its way, for minutes. So each that writes carries the last instant, by
 //! the server's clock, at which it may be carried out, and changes nothing after it.
 
+#[cfg(test)]
 use super::outage::{Rule, holds};
 
 /// For so long a command may still run after it was sent, in microseconds.

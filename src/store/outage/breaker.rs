@@ -36,6 +36,7 @@ impl Mode {
 
 /// The state of one part. Time is an argument; nothing is done here but deciding.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(crate) struct Breaker {
     mode: Mode,
     since: SystemTime,

@@ -17,6 +17,7 @@ const TRIES: usize = 8;
 
 /// The leases of some buckets, bounded in bytes.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(crate) struct Leases {
     table: HashMap<RecordKey, Lease>,
     /// Each lease once, roughly the oldest first: with when its read was sent when it was filed.
@@ -27,6 +28,7 @@ pub(crate) struct Leases {
 }
 
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 struct Lease {
     record: Record,
     /// When the read was sent whose answer this is.

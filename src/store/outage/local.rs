@@ -18,6 +18,7 @@ const OVERHEAD: usize = 256;
 /// The sessions that were made here, of some buckets. They keep the contract of any store, by the same
 /// [`rules`](crate::store::rules).
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(crate) struct Locals {
     shelf: LocalShelf,
     /// Of each live one, what its promotion needs.
@@ -298,6 +299,7 @@ impl Locals {
 
 /// Entries and indexes, as plain as can be.
 #[derive(Debug, Default)]
+#[cfg_attr(test, derive(Clone))]
 struct LocalShelf {
     entries: HashMap<RecordKey, Entry>,
     users: HashMap<UserId, HashSet<Digest>>,

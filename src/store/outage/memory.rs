@@ -46,6 +46,7 @@ pub(crate) struct Limits {
 
 /// Leases, ends, local sessions and staged writes of some buckets.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(crate) struct Memory {
     pub(super) leases: Leases,
     pub(super) ended: Ended,
@@ -58,6 +59,7 @@ pub(crate) struct Memory {
 
 /// How an operation is carried out.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(crate) enum Course<T> {
     /// By the store.
     Ask,
@@ -649,6 +651,7 @@ impl Memory {
 
 /// Something that has to reach the store.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(crate) enum Delivery {
     /// A session that was made here.
     Promote(Box<Create>),

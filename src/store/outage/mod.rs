@@ -25,6 +25,8 @@ mod policy;
 mod recovery;
 mod rule;
 mod shield;
+#[cfg(test)]
+mod simulation;
 mod staged;
 mod stamp;
 
