@@ -208,12 +208,22 @@ impl Memory {
         Course::Here(Applied::Saved(sum), Here::Lease)
     }
 
-    /// The store made this change.
-    pub(crate) fn applied(&mut self, apply: &Apply, now: Moment) {
+    /// What [`applied`](Self::applied) is told by whoever asks the store.
+    pub(crate) const fn mark(&self) -> u64 {
+        self.leases.mark()
+    }
+
+    /// The store made this change; it was asked at that mark.
+    pub(crate) fn applied(&mut self, apply: &Apply, mark: u64, now: Moment) {
         // It must not fall behind what the store acknowledged.
-        if let Some(record) = self.leases.get(&apply.key, now.here)
-            && let Ok(changed) = record.changed(&apply.changes, apply.seen.as_ref())
-        {
+        let Some(record) = self.leases.get(&apply.key, now.here) else {
+            return;
+        };
+        // Nor have it twice: whether what was read or changed meanwhile came before it is not known. When it was seen
+        // last only moves forward.
+        if !apply.changes.is_empty() && !self.leases.is_unchanged(&apply.key, mark) {
+            self.leases.remove(&apply.key);
+        } else if let Ok(changed) = record.changed(&apply.changes, apply.seen.as_ref()) {
             self.leases.put(&apply.key, changed);
         }
     }

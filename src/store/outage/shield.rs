@@ -266,7 +266,10 @@ impl Shield {
         }
         for _ in 0..3 {
             let now = away.moment();
-            let course = away.memory(bucket).apply(&apply, sent.is_up(), now);
+            let (course, mark) = {
+                let mut memory = away.memory(bucket);
+                (memory.apply(&apply, sent.is_up(), now), memory.mark())
+            };
             match course {
                 Course::Here(applied, here) => {
                     let stale = matches!(applied, Applied::Saved(_)).then_some(here);
@@ -293,7 +296,7 @@ impl Shield {
                     part.answered(sent);
                     if let (Applied::Saved(_), Some(kept)) = (&applied, kept) {
                         let then = away.moment();
-                        away.memory(bucket).applied(&kept, then);
+                        away.memory(bucket).applied(&kept, mark, then);
                     }
                     return Ok(Told::live(applied));
                 }
