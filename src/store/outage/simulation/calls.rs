@@ -47,6 +47,7 @@ pub(super) struct Call {
     /// When it was asked, here.
     asked: Moment,
     tries: u8,
+    mark: u64,
     wait: Wait,
     /// When that was, in truth.
     pub(super) sent: u64,
@@ -69,6 +70,7 @@ impl Instance {
             epoch,
             asked: self.moment(),
             tries: 0,
+            mark: 0,
             wait: Wait::Reply,
             sent: self.clocks.now,
             read: None,
@@ -191,6 +193,7 @@ impl Instance {
                     Course::Away => Answer::Failed,
                     Course::Ask => {
                         let command = Command::Apply(apply.clone());
+                        call.mark = self.memory.mark();
                         return self.put(id, call, command);
                     }
                 }
@@ -298,7 +301,7 @@ impl Instance {
             }
             (Ask::Apply(apply, _), Reply::Applied(applied)) => {
                 if let Applied::Saved(_) = &applied {
-                    memory.applied(apply, then);
+                    memory.applied(apply, call.mark, then);
                 }
                 Answer::Applied(applied, Freshness::Live)
             }

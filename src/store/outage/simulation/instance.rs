@@ -270,7 +270,13 @@ impl Instance {
     /// A command has its answer, or has none. `jitter` is at hand for who needs chance.
     pub(super) fn replied(&mut self, asker: Asker, reply: Result<Reply, Failure>, jitter: u64) {
         let reply = match reply {
-            Ok(Reply::Late) => Err(Failure::Other),
+            Ok(Reply::Late(at)) => {
+                // A heartbeat brings the clock along.
+                if asker == Asker::Beat {
+                    self.clocks.read = (at, self.clocks.steady());
+                }
+                Err(Failure::Other)
+            }
             Ok(Reply::Refused) => Err(Failure::Refused),
             reply => reply,
         };

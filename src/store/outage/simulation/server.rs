@@ -63,8 +63,8 @@ pub(super) enum Reply {
     Replaced(Replaced),
     Ended(EndedSessions),
     Listed(Vec<Record>),
-    /// It came after its last instant: nothing was changed.
-    Late,
+    /// It came after its last instant: nothing was changed. With the server's clock.
+    Late(u64),
     /// It writes nothing now.
     Refused,
 }
@@ -89,7 +89,7 @@ impl Server {
                 return Reply::Refused;
             }
             if late::is_late(micros(now), not_after) {
-                return Reply::Late;
+                return Reply::Late(micros(now));
             }
         }
         let shelf = &mut self.contents;

@@ -72,6 +72,8 @@ struct Fact {
     committed: bool,
     /// The store has lost it.
     lost: bool,
+    /// Known from a file alone: no more, once the store has been told.
+    kept: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,7 +116,9 @@ pub(super) struct Truth {
     /// Additions that were acknowledged as pending: where, and under which key.
     pending: BTreeMap<i64, (usize, RecordKey)>,
     /// Sessions that were made while the store was away: where, and when.
-    local: BTreeMap<RecordKey, (usize, u64)>,
+    local: BTreeMap<RecordKey, (usize, u64, Record)>,
+    /// Those that ever were.
+    was_local: BTreeSet<RecordKey>,
     /// When the store lost something the last time.
     lost_at: u64,
     pub(super) counts: BTreeMap<&'static str, u64>,
@@ -395,6 +399,7 @@ impl Truth {
             }
             (Ask::Create(create), Answer::Created(Created::Created(ended), freshness)) => {
                 let handle = create.record.handle();
+                self.ended_by_limit(ended);
                 if *freshness == Freshness::Live {
                     self.verified.insert((at, create.key), call.sent);
                     self.over_limit(at, instance, ended, now);
@@ -408,8 +413,9 @@ impl Truth {
                     }
                 } else {
                     self.count("local");
-                    self.local.insert(create.key, (at, now));
-                    if !instance.memory.locals.has(&create.key) {
+                    self.was_local.insert(create.key);
+                    self.local.insert(create.key, (at, now, create.record.clone()));
+                    if !is_here(instance, &create.key) {
                         self.fail(Property::StoredBeforeTold, || {
                             format!("{} is not even here", create.key.tell())
                         });
@@ -418,6 +424,7 @@ impl Truth {
             }
             (Ask::Replace(replace), Answer::Replaced(Replaced::Replaced { record, ended }, f)) => {
                 let successor = replace.key.sibling(replace.successor);
+                self.ended_by_limit(ended);
                 if *f == Freshness::Live {
                     self.verified.insert((at, successor), call.sent);
                     self.over_limit(at, instance, ended, now);
@@ -443,8 +450,9 @@ impl Truth {
                     self.count("replaced here");
                     self.requested.push(Scope::Key(replace.key));
                     let made = self.local.get(&replace.key).map_or(now, |made| made.1);
-                    self.local.insert(successor, (at, made));
-                    if !instance.memory.locals.has(&successor) {
+                    self.was_local.insert(successor);
+                    self.local.insert(successor, (at, made, record.clone()));
+                    if !is_here(instance, &successor) {
                         self.fail(Property::StoredBeforeTold, || {
                             format!("{} is not even here", successor.tell())
                         });
@@ -467,14 +475,14 @@ impl Truth {
                         for by in added(&apply.changes) {
                             self.pending.insert(by, (at, apply.key));
                         }
-                        if !instance.memory.staged.has(&apply.key) {
+                        if !instance.memory.staged.has(&apply.key) && !self.is_asked_for(&apply.key) {
                             self.fail(Property::StoredBeforeTold, || {
                                 format!("what was written to {} is gone", apply.key.tell())
                             });
                         }
                     }
                     Freshness::Local => {
-                        if !instance.memory.locals.has(&apply.key) {
+                        if !is_here(instance, &apply.key) {
                             self.fail(Property::StoredBeforeTold, || {
                                 format!("{} is not even here", apply.key.tell())
                             });
@@ -536,6 +544,12 @@ impl Truth {
         }
     }
 
+    /// Whether anybody asked for the end of what is under a key.
+    fn is_asked_for(&self, key: &RecordKey) -> bool {
+        let record = self.keys.get(key);
+        record.is_none_or(|record| self.requested.iter().any(|scope| scope.covers(key, record)))
+    }
+
     fn over_limit(
         &mut self,
         at: usize,
@@ -572,6 +586,7 @@ impl Truth {
             acknowledged: now,
             committed,
             lost,
+            kept: false,
         });
         if self.facts.len() > 96 {
             self.facts.remove(0);
@@ -624,7 +639,7 @@ impl Truth {
 
     fn served_local(&mut self, key: &RecordKey, now: u64) {
         self.count("read here");
-        if let Some((_, made)) = self.local.get(key)
+        if let Some((_, made, _)) = self.local.get(key)
             && now - made > micros(LOCAL_TTL) + 1
         {
             self.fail(Property::NotPastRevocation, || {
@@ -701,7 +716,7 @@ impl Truth {
             Some(EndReason::Limit | EndReason::LoggedOut | EndReason::Revoked) => is_asked_for,
             Some(EndReason::Regenerated) => is_asked_for,
             // Refused when it was to be promoted.
-            Some(EndReason::StoreLost) => self.local.contains_key(key),
+            Some(EndReason::StoreLost) => self.was_local.contains(key),
             None => false,
         };
         if !is_true {
@@ -745,6 +760,9 @@ impl Truth {
                         continue;
                     }
                     fact.committed = true;
+                    if fact.kept {
+                        fact.by = None;
+                    }
                     let holds = fact.holds(&server.contents, instant(now));
                     if holds {
                         fact.lost = false;
@@ -768,7 +786,7 @@ impl Truth {
             }
             News::Emptied => {
                 self.pending.retain(|_, (made, _)| *made != at);
-                self.local.retain(|_, (made, _)| *made != at);
+                self.local.retain(|_, (made, ..)| *made != at);
             }
         }
     }
@@ -776,11 +794,12 @@ impl Truth {
     pub(super) fn crashed(&mut self, at: usize, old: u32, new: u32, keeps: bool) {
         self.verified.retain(|(instance, _), _| *instance != at);
         self.pending.retain(|_, (instance, _)| *instance != at);
-        self.local.retain(|_, (instance, _)| *instance != at);
+        self.local.retain(|_, (instance, ..)| *instance != at);
         for fact in &mut self.facts {
             if fact.by == Some((at, old)) {
                 // What is pending in a file is known to who starts from it; what the store has, to nobody else.
                 fact.by = (keeps && !fact.committed).then_some((at, new));
+                fact.kept = true;
             }
         }
         self.facts
@@ -858,12 +877,10 @@ impl Truth {
         }
         let contents = &server.contents;
         let arrived = |key: &RecordKey| contents.entries.contains_key(key);
-        let lost = self.local.iter().find(|(key, (_, made))| {
-            let asked = |scope: &Scope| match scope {
-                Scope::Key(ended) => ended == *key,
-                Scope::Handle(_) | Scope::User(..) => false,
-            };
-            !arrived(key) && now - made < micros(LOCAL_TTL) / 2 && !self.requested.iter().any(asked)
+        let lost = self.local.iter().find(|(key, (_, made, record))| {
+            !arrived(key)
+                && now - made < micros(LOCAL_TTL) / 2
+                && !self.requested.iter().any(|scope| scope.covers(key, record))
         });
         if let Some((key, _)) = lost {
             let key = *key;
@@ -900,6 +917,13 @@ impl Fact {
         };
         !covered && is_kept_out
     }
+}
+
+/// A session that was made here, also one that was ended since.
+fn is_here(instance: &Instance, key: &RecordKey) -> bool {
+    let now = instance.moment();
+    let locals = &instance.memory.locals;
+    locals.load(key, now.store, now.here).is_some()
 }
 
 fn user_of(scope: &EndScope) -> Option<&UserId> {
