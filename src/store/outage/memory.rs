@@ -465,6 +465,25 @@ impl Memory {
         (ended, pending)
     }
 
+    /// An end that a journal has from before: it holds here as any other.
+    pub(crate) fn recall(&mut self, pending: &PendingEnd, now: Stamp) {
+        let over = pending.end();
+        match &pending.scope {
+            PendingScope::Key(key) => self.ended.unknown(*key, over, None, now),
+            PendingScope::Handle {
+                user,
+                bucket,
+                handle,
+            } => self.ended.handle(*bucket, user, *handle, over, now),
+            PendingScope::User {
+                user,
+                bucket,
+                keep,
+                before,
+            } => self.ended.user(*bucket, user, *before, *keep, over, now),
+        }
+    }
+
     /// Adds those of a user's leases that end.
     fn leased(
         &self,
