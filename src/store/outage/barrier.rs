@@ -32,6 +32,8 @@ pub(super) struct Barrier {
     owed: Continuity,
     pass: Pass,
     again: Option<Vec<EndSessions>>,
+    /// The store did not take one of those.
+    missed: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -61,6 +63,7 @@ impl Barrier {
             owed,
             pass: Pass::default(),
             again: None,
+            missed: false,
         }
     }
 
@@ -119,8 +122,16 @@ impl Barrier {
     ) -> Result<(), Failure> {
         match self.stage {
             Stage::Ends | Stage::Meanwhile => self.pass.answered(journal, outcomes, noted),
-            Stage::Again | Stage::Forget | Stage::Done => failure(outcomes),
+            Stage::Again | Stage::Forget | Stage::Done => {
+                self.missed |= outcomes.iter().any(Result::is_err);
+                failure(outcomes)
+            }
         }
+    }
+
+    /// Whether nothing is owed to the store any more: else it is told once more with the next heartbeat.
+    pub(super) const fn is_made_good(&self) -> bool {
+        !self.missed
     }
 }
 

@@ -160,7 +160,6 @@ impl Breaker {
     pub(crate) fn recovered(&mut self, epoch: u64, now: SystemTime) -> bool {
         let is_recovered = epoch == self.epoch && self.mode == Mode::Recovering;
         if is_recovered {
-            self.owed = Continuity::Unbroken;
             self.change(Mode::Healthy, now);
         }
         is_recovered

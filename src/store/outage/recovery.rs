@@ -81,12 +81,14 @@ async fn check(away: &Arc<Away>, part: &Arc<PartState>) {
     tell(change);
     let epoch = part.epoch();
     match tell_it(away, part, Barrier::new(!epoch.is_up(), owed), owed).await {
-        Ok(()) => {
+        Ok(is_made_good) => {
             if let Err(error) = Durable::sync(away).await {
                 // Those that are done are sent once more after a crash: that changes nothing.
                 tracing::debug!(target: "sessile", %error, "the journal could not be written");
             }
-            part.settled(epoch);
+            if is_made_good {
+                part.settled(epoch);
+            }
             tell(part.recovered(epoch, away.now()));
             bring_due(away, part);
         }
@@ -94,13 +96,13 @@ async fn check(away: &Arc<Away>, part: &Arc<PartState>) {
     }
 }
 
-/// Carries out what has to be done before the store is read again, or while it is.
+/// Carries out what has to be done before the store is read again, or while it is: whether nothing is owed to it then.
 async fn tell_it(
     away: &Arc<Away>,
     part: &PartState,
     mut barrier: Barrier,
     owed: Continuity,
-) -> Result<(), StoreError> {
+) -> Result<bool, StoreError> {
     let is_up = part.epoch().is_up();
     let in_part = in_part(away, part);
     loop {
@@ -132,7 +134,7 @@ async fn tell_it(
                     tokio::time::sleep(Duration::from_millis(jitter.into())).await;
                 }
             }
-            Next::Done => return Ok(()),
+            Next::Done => return Ok(barrier.is_made_good()),
         }
     }
 }
