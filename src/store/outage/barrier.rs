@@ -32,7 +32,7 @@ pub(super) struct Barrier {
     owed: Continuity,
     pass: Pass,
     again: Option<Vec<EndSessions>>,
-    /// The store did not take one of those.
+    /// The store did not take an end.
     missed: bool,
 }
 
@@ -120,12 +120,10 @@ impl Barrier {
         outcomes: &[Result<(), Failure>],
         noted: impl FnMut(Step),
     ) -> Result<(), Failure> {
+        self.missed |= outcomes.iter().any(Result::is_err);
         match self.stage {
             Stage::Ends | Stage::Meanwhile => self.pass.answered(journal, outcomes, noted),
-            Stage::Again | Stage::Forget | Stage::Done => {
-                self.missed |= outcomes.iter().any(Result::is_err);
-                failure(outcomes)
-            }
+            Stage::Again | Stage::Forget | Stage::Done => failure(outcomes),
         }
     }
 

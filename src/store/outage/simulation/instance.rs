@@ -396,10 +396,13 @@ impl Instance {
                 }
                 Next::Done => {
                     let (epoch, sent) = (*epoch, *sent);
-                    self.breaker.settled(epoch.number);
+                    let is_made_good = barrier.is_made_good();
+                    if is_made_good {
+                        self.breaker.settled(epoch.number);
+                    }
                     let now = self.clocks.store();
                     let was_away = self.breaker.recovered(epoch.number, now);
-                    if self.epoch().up {
+                    if self.epoch().up && is_made_good {
                         self.news.push(News::Told { sent, was_away });
                     }
                     self.bring_due();

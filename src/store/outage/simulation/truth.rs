@@ -11,6 +11,7 @@ use crate::id::{Handle, RecordKey, UserId};
 use crate::record::{EndReason, Entry, Guard, Op, Record};
 use crate::session::Freshness;
 use crate::store::outage::ended::REMEMBERED;
+use crate::store::outage::journal::{Journal, PendingScope};
 use crate::store::rules::{Shelf, signed_in_at};
 use crate::store::{Applied, Created, EndScope, Limit, Renewal, Replaced};
 
@@ -69,11 +70,11 @@ struct Fact {
     /// Who acknowledged it; nobody, if that one has died since.
     by: Option<(usize, u32)>,
     acknowledged: u64,
+    /// And since when the store had it.
     committed: bool,
+    since: u64,
     /// The store has lost it.
     lost: bool,
-    /// Known from a file alone: no more, once the store has been told.
-    kept: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -414,7 +415,8 @@ impl Truth {
                 } else {
                     self.count("local");
                     self.was_local.insert(create.key);
-                    self.local.insert(create.key, (at, now, create.record.clone()));
+                    self.local
+                        .insert(create.key, (at, now, create.record.clone()));
                     if !is_here(instance, &create.key) {
                         self.fail(Property::StoredBeforeTold, || {
                             format!("{} is not even here", create.key.tell())
@@ -475,7 +477,8 @@ impl Truth {
                         for by in added(&apply.changes) {
                             self.pending.insert(by, (at, apply.key));
                         }
-                        if !instance.memory.staged.has(&apply.key) && !self.is_asked_for(&apply.key) {
+                        if !instance.memory.staged.has(&apply.key) && !self.is_asked_for(&apply.key)
+                        {
                             self.fail(Property::StoredBeforeTold, || {
                                 format!("what was written to {} is gone", apply.key.tell())
                             });
@@ -585,8 +588,8 @@ impl Truth {
             by,
             acknowledged: now,
             committed,
+            since: now,
             lost,
-            kept: false,
         });
         if self.facts.len() > 96 {
             self.facts.remove(0);
@@ -668,7 +671,8 @@ impl Truth {
             }
             let is_forgotten = now - fact.acknowledged > micros(REMEMBERED);
             let is_mine = fact.by == me && !(is_forgotten && fact.lost);
-            let is_gone = freshness == Freshness::Live && fact.committed && !fact.lost;
+            let is_gone =
+                freshness == Freshness::Live && fact.committed && fact.since <= sent && !fact.lost;
             let is_key = matches!(fact.scope, Scope::Key(_));
             match (is_mine, is_gone) {
                 (true, _) => Some((Property::NotAcceptedAgain, fact)),
@@ -759,14 +763,11 @@ impl Truth {
                     if !is_told || !is_recent || fact.acknowledged >= *sent {
                         continue;
                     }
-                    fact.committed = true;
-                    if fact.kept {
-                        fact.by = None;
+                    if !fact.committed {
+                        (fact.committed, fact.since) = (true, now);
                     }
                     let holds = fact.holds(&server.contents, instant(now));
-                    if holds {
-                        fact.lost = false;
-                    } else {
+                    if !holds {
                         missing = Some(fact.scope.clone());
                     }
                 }
@@ -791,15 +792,20 @@ impl Truth {
         }
     }
 
-    pub(super) fn crashed(&mut self, at: usize, old: u32, new: u32, keeps: bool) {
+    /// `journal`: what the one that comes after it knows of.
+    pub(super) fn crashed(&mut self, at: usize, old: u32, new: u32, journal: &Journal) {
+        let pending: Vec<_> = journal
+            .next(None, |_| true, usize::MAX)
+            .into_iter()
+            .map(|(_, end)| Scope::from(end.scope))
+            .collect();
         self.verified.retain(|(instance, _), _| *instance != at);
         self.pending.retain(|_, (instance, _)| *instance != at);
         self.local.retain(|_, (instance, ..)| *instance != at);
         for fact in &mut self.facts {
             if fact.by == Some((at, old)) {
                 // What is pending in a file is known to who starts from it; what the store has, to nobody else.
-                fact.by = (keeps && !fact.committed).then_some((at, new));
-                fact.kept = true;
+                fact.by = pending.contains(&fact.scope).then_some((at, new));
             }
         }
         self.facts
@@ -810,7 +816,7 @@ impl Truth {
     pub(super) fn server_changed(&mut self, server: &Server, now: u64) {
         self.lost_at = now;
         for fact in &mut self.facts {
-            fact.lost |= fact.committed && !fact.holds(&server.contents, instant(now));
+            fact.lost |= fact.committed && !fact.stands(&server.contents, instant(now));
         }
         let keys: Vec<_> = self.versions.keys().copied().collect();
         for key in keys {
@@ -828,7 +834,7 @@ impl Truth {
     fn made_good(&mut self, contents: &Contents, now: u64) {
         for fact in &mut self.facts {
             if fact.lost {
-                fact.lost = !fact.holds(contents, instant(now));
+                fact.lost = !fact.stands(contents, instant(now));
             }
         }
     }
@@ -902,7 +908,31 @@ impl Truth {
     }
 }
 
+impl From<PendingScope> for Scope {
+    fn from(scope: PendingScope) -> Self {
+        match scope {
+            PendingScope::Key(key) => Self::Key(key),
+            PendingScope::Handle { handle, .. } => Self::Handle(handle),
+            PendingScope::User {
+                user, keep, before, ..
+            } => Self::User(user, before, keep),
+        }
+    }
+}
+
 impl Fact {
+    /// Whether the store would also refuse what is brought to it later.
+    fn stands(&self, contents: &Contents, now: SystemTime) -> bool {
+        let is_buried = match &self.scope {
+            Scope::Key(key) => matches!(contents.entries.get(key), Some(Entry::Ended(_))),
+            Scope::Handle(handle) => contents.entries.values().any(
+                |entry| matches!(entry, Entry::Ended(tombstone) if tombstone.handle == *handle),
+            ),
+            Scope::User(..) => true,
+        };
+        is_buried && self.holds(contents, now)
+    }
+
     /// Whether the store knows of it.
     fn holds(&self, contents: &Contents, now: SystemTime) -> bool {
         let covered = match &self.scope {

@@ -76,6 +76,7 @@ pub(super) fn history(seed: u64, steps: u64, told: bool) -> Outcome {
 
 impl Walk {
     fn step(&mut self) {
+        self.world.shift(1);
         if self.random.chance(self.trouble) {
             return self.trouble();
         }
@@ -266,6 +267,7 @@ impl World {
                 .iter()
                 .position(|flight| !matches!(flight.leg, Leg::Lost))
             {
+                self.shift(1);
                 self.move_on(i);
                 steps += 1;
             }

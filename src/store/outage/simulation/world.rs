@@ -116,6 +116,17 @@ impl World {
 
     /// Time passes for everybody.
     pub(super) fn pass(&mut self, micros: u64) {
+        self.shift(micros);
+        self.time_out();
+        for at in 0..self.instances.len() {
+            let jitter = self.random.next();
+            self.instances[at].tick(jitter);
+            self.drain(at);
+        }
+    }
+
+    /// No two steps are at the same instant.
+    pub(super) fn shift(&mut self, micros: u64) {
         self.now += micros;
         for at in 0..self.instances.len() {
             let clocks = &mut self.instances[at].clocks;
@@ -123,12 +134,6 @@ impl World {
             if self.asleep[at] {
                 clocks.slept += micros;
             }
-        }
-        self.time_out();
-        for at in 0..self.instances.len() {
-            let jitter = self.random.next();
-            self.instances[at].tick(jitter);
-            self.drain(at);
         }
     }
 
@@ -280,12 +285,17 @@ impl World {
         let old = &mut self.instances[at];
         if keeps {
             fresh.journal = old.journal.clone();
+            let now = fresh.moment().here;
+            for end in old.journal.all() {
+                fresh.memory.recall(end, now);
+            }
         }
         fresh.link = old.link;
         let number = fresh.number;
         let old = std::mem::replace(old, fresh);
         self.asleep[at] = false;
-        self.truth.crashed(at, old.number, number, keeps);
+        let journal = &self.instances[at].journal;
+        self.truth.crashed(at, old.number, number, journal);
         self.requests.retain(|_, request| request.at != at);
         let mut i = 0;
         while i < self.flights.len() {
