@@ -67,12 +67,12 @@ impl Barrier {
         }
     }
 
-    /// The next step. `assertions`: the ends of the last minutes, as they are now.
+    /// The next step. `assertions`: what is said again, all of the last minutes or only what must be in any case.
     pub(super) fn next(
         &mut self,
         journal: &Journal,
         in_part: impl Fn(Bucket) -> bool,
-        assertions: impl FnOnce() -> Vec<EndSessions>,
+        assertions: impl FnOnce(bool) -> Vec<EndSessions>,
     ) -> Next {
         if self.stage == Stage::Ends {
             if let Some(ends) = self.pass.next(journal, &in_part) {
@@ -81,8 +81,9 @@ impl Barrier {
             self.stage = Stage::Again;
         }
         if self.stage == Stage::Again {
-            if self.owed != Continuity::Unbroken && holds(Rule::Barrier) {
-                let again = self.again.get_or_insert_with(assertions);
+            if holds(Rule::Barrier) {
+                let all = self.owed != Continuity::Unbroken;
+                let again = self.again.get_or_insert_with(|| assertions(all));
                 if !again.is_empty() {
                     let rest = again.split_off(again.len().min(AT_A_TIME));
                     return Next::Send(std::mem::replace(again, rest));

@@ -11,6 +11,7 @@ use super::ended::Ended;
 use super::journal::{PendingEnd, PendingScope};
 use super::lease::Leases;
 use super::local::{self, Locals};
+use super::pursued::Pursued;
 use super::rule::{Rule, holds};
 use super::staged::{Staged, compared};
 use super::stamp::Stamp;
@@ -52,6 +53,7 @@ pub(crate) struct Memory {
     pub(super) ended: Ended,
     pub(super) locals: Locals,
     pub(super) staged: Staged,
+    pub(super) pursued: Pursued,
     /// Sessions that are being promoted or written: whoever wants one of them waits.
     busy: HashSet<RecordKey>,
     limits: Limits,
@@ -87,6 +89,7 @@ impl Memory {
             ended: Ended::new(limits.ends),
             locals: Locals::new(limits.local_bytes, limits.record_bytes, limits.local_ttl),
             staged: Staged::new(limits.staged_bytes),
+            pursued: Pursued::default(),
             busy: HashSet::new(),
             limits,
         }
@@ -336,8 +339,15 @@ impl Memory {
         {
             return Course::Here(Replaced::Refused(EndReason::Revoked), Here::Local);
         }
+        let sent = self.locals.sent_at(&replace.key);
         match self.locals.replace(replace, now.store, now.here) {
-            Ok(replaced) => Course::Here(replaced, Here::Local),
+            Ok(replaced) => {
+                if let (Replaced::Replaced { .. }, Some(sent)) = (&replaced, sent) {
+                    let (reason, successor) = (EndReason::Regenerated, Some(replace.successor));
+                    self.pursued.replaced(replace.key, reason, successor, sent);
+                }
+                Course::Here(replaced, Here::Local)
+            }
             Err(local::Full) => Course::Away,
         }
     }
@@ -379,6 +389,17 @@ impl Memory {
             at: now.store,
             note: end.note.clone(),
         };
+        let here = match &end.scope {
+            EndScope::One(key, _) => Some(*key),
+            EndScope::Handle(_, handle) => self.locals.named(*handle),
+            // None of those is made any more, once the store knows of it.
+            EndScope::Others(..) | EndScope::All(_) => None,
+        };
+        if let Some(key) = here
+            && let Some(sent) = self.locals.sent_at(&key)
+        {
+            self.pursued.add(key, end, sent);
+        }
         let mut ended = self.locals.end(bucket, end, now.store);
         match &end.scope {
             EndScope::One(key, successor) => {
@@ -565,9 +586,17 @@ impl Memory {
 
 /// What has to reach the store after it was away.
 impl Memory {
-    /// The same ends once more, for a store that may have lost them.
-    pub(crate) fn assertions(&self, in_part: impl Fn(Bucket) -> bool) -> Vec<EndSessions> {
-        self.ended.assertions(in_part)
+    /// The same ends once more: for a store that may have lost them, all; else those of what may come yet.
+    pub(crate) fn assertions(
+        &self,
+        in_part: impl Fn(Bucket) -> bool,
+        all: bool,
+    ) -> Vec<EndSessions> {
+        let mut ends = self.pursued.ends(&in_part);
+        if all {
+            ends.extend(self.ended.assertions(in_part));
+        }
+        ends
     }
 
     /// The store is about to be read again: what was known of it without asking no longer counts. One that came back
@@ -618,7 +647,7 @@ impl Memory {
             if let Some(create) = self.locals.promotion(key, now.store, now.here)
                 && self.ended.covers(key, &create.record).is_none()
             {
-                self.locals.sent(key);
+                self.locals.sent(key, now.store);
                 return Some(Delivery::Promote(Box::new(create)));
             }
             // It is over, by its clocks or by an end.
@@ -640,7 +669,7 @@ impl Memory {
 
     /// Whether the session was made here, and the store cannot have it.
     fn is_only_here(&self, key: &RecordKey) -> bool {
-        self.locals.has(key) && !self.locals.was_sent(key)
+        self.locals.has(key) && self.locals.sent_at(key).is_none()
     }
 
     /// Nobody is at this session any more.

@@ -22,6 +22,7 @@ mod local;
 mod memory;
 mod part;
 mod policy;
+mod pursued;
 mod recovery;
 mod rule;
 mod shield;

@@ -104,15 +104,18 @@ async fn tell_it(
     owed: Continuity,
 ) -> Result<bool, StoreError> {
     let is_up = part.epoch().is_up();
+    let began = away.now();
     let in_part = in_part(away, part);
     loop {
         // Under the lock of the journal; nobody takes that one while they hold a memory's.
-        let again = || {
+        let again = |all| {
             let mut ends = Vec::new();
             for memory in away.memories() {
-                ends.extend(memory.assertions(&in_part));
+                ends.extend(memory.assertions(&in_part, all));
             }
-            event::ends_asserted(ends.len());
+            if all {
+                event::ends_asserted(ends.len());
+            }
             ends
         };
         let next = barrier.next(&away.journal(), &in_part, again);
@@ -134,7 +137,15 @@ async fn tell_it(
                     tokio::time::sleep(Duration::from_millis(jitter.into())).await;
                 }
             }
-            Next::Done => return Ok(barrier.is_made_good()),
+            Next::Done => {
+                let is_made_good = barrier.is_made_good();
+                if is_made_good {
+                    for mut memory in away.memories() {
+                        memory.pursued.told(&in_part, began);
+                    }
+                }
+                return Ok(is_made_good);
+            }
         }
     }
 }
