@@ -142,6 +142,8 @@ pub(super) enum Check {
         sent: u64,
         owed: Continuity,
         batch: Batch,
+        /// When the telling began.
+        began: SystemTime,
         /// Until then it waits, not to come back together with the others.
         pause: u64,
     },
@@ -344,6 +346,7 @@ impl Instance {
                     sent,
                     owed,
                     batch: Batch::default(),
+                    began: self.clocks.store(),
                     pause: 0,
                 };
                 self.tell(jitter);
@@ -364,14 +367,15 @@ impl Instance {
                 sent,
                 owed,
                 batch,
+                began,
                 pause,
             } = &mut self.check
             else {
                 return;
             };
             let memory = &self.memory;
-            let again = || {
-                let mut ends = memory.assertions(|_| true);
+            let again = |all| {
+                let mut ends = memory.assertions(|_| true, all);
                 ends.sort_by_cached_key(|end| order(&end.scope));
                 ends
             };
@@ -398,6 +402,7 @@ impl Instance {
                     let (epoch, sent) = (*epoch, *sent);
                     let is_made_good = barrier.is_made_good();
                     if is_made_good {
+                        self.memory.pursued.told(|_| true, *began);
                         self.breaker.settled(epoch.number);
                     }
                     let now = self.clocks.store();
