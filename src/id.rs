@@ -43,7 +43,7 @@ pub(crate) struct SessionId {
 }
 
 /// Where and when a session was made while its store was away.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Born {
     /// Which instance made it: a random number that each draws for itself.
     pub(crate) instance: u32,

@@ -10,7 +10,6 @@ mod command;
 pub mod conformance;
 mod erased;
 mod error;
-#[cfg(any(feature = "redis", test))]
 mod late;
 mod memory;
 mod outage;

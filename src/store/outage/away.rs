@@ -133,19 +133,25 @@ impl Away {
         })?;
         let now = store.now();
         let state = |part| Arc::new(PartState::new(part, Breaker::closed(now)));
+        let mut shards: Box<[_]> = std::iter::repeat_with(|| Memory::new(limits))
+            .take(SHARDS)
+            .collect();
+        let (zero, wall) = (Instant::now(), settings.clock.now());
+        for end in journal.all() {
+            let shard = usize::from(end.scope.bucket().get()) % SHARDS;
+            shards[shard].recall(end, Stamp::now(zero, wall));
+        }
         Ok(Some(Self {
             outage: settings.outage,
             local_ttl: settings.local_ttl,
-            shards: std::iter::repeat_with(|| Mutex::new(Memory::new(limits)))
-                .take(SHARDS)
-                .collect(),
+            shards: shards.into_iter().map(Mutex::new).collect(),
             parts: RwLock::new(parts.into_iter().map(state).collect()),
             journaled: AtomicUsize::new(journal.len()),
             journal: Mutex::new(journal),
             durable,
             brought: Notify::new(),
             floor: AtomicU64::new(0),
-            zero: Instant::now(),
+            zero,
             clock: Arc::clone(&settings.clock),
             instance,
             began: now,

@@ -34,6 +34,8 @@ pub(super) struct Barrier {
     owed: Continuity,
     pass: Pass,
     again: Option<Vec<EndSessions>>,
+    /// The store did not take an end.
+    missed: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -64,15 +66,16 @@ impl Barrier {
             owed,
             pass: Pass::default(),
             again: None,
+            missed: false,
         }
     }
 
-    /// The next step. `assertions`: the ends of the last minutes, as they are now.
+    /// The next step. `assertions`: what is said again, all of the last minutes or only what must be in any case.
     pub(super) fn next(
         &mut self,
         journal: &Journal,
         in_part: impl Fn(Bucket) -> bool,
-        assertions: impl FnOnce() -> Vec<EndSessions>,
+        assertions: impl FnOnce(bool) -> Vec<EndSessions>,
     ) -> Next {
         if self.stage == Stage::Ends {
             if let Some(ends) = self.pass.next(journal, &in_part) {
@@ -81,8 +84,9 @@ impl Barrier {
             self.stage = Stage::Again;
         }
         if self.stage == Stage::Again {
-            if self.owed != Continuity::Unbroken && holds(Rule::Barrier) {
-                let again = self.again.get_or_insert_with(assertions);
+            if holds(Rule::Barrier) {
+                let all = self.owed != Continuity::Unbroken;
+                let again = self.again.get_or_insert_with(|| assertions(all));
                 if !again.is_empty() {
                     let rest = again.split_off(again.len().min(AT_A_TIME));
                     return Next::Send(std::mem::replace(again, rest));
@@ -126,10 +130,16 @@ impl Barrier {
         outcomes: &[Result<(), Failure>],
         noted: impl FnMut(Step),
     ) -> Result<(), Failure> {
+        self.missed |= outcomes.iter().any(Result::is_err);
         match self.stage {
             Stage::Ends | Stage::Meanwhile => self.pass.answered(journal, outcomes, noted),
             Stage::Again | Stage::Wait | Stage::Forget | Stage::Done => failure(outcomes),
         }
+    }
+
+    /// Whether nothing is owed to the store any more: else it is told once more with the next heartbeat.
+    pub(super) const fn is_made_good(&self) -> bool {
+        !self.missed
     }
 }
 

@@ -36,6 +36,7 @@ impl Mode {
 
 /// The state of one part. Time is an argument; nothing is done here but deciding.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(crate) struct Breaker {
     mode: Mode,
     since: SystemTime,
@@ -159,7 +160,6 @@ impl Breaker {
     pub(crate) fn recovered(&mut self, epoch: u64, now: SystemTime) -> bool {
         let is_recovered = epoch == self.epoch && self.mode == Mode::Recovering;
         if is_recovered {
-            self.owed = Continuity::Unbroken;
             self.change(Mode::Healthy, now);
         }
         is_recovered

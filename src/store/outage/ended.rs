@@ -19,6 +19,7 @@ pub(crate) const REMEMBERED: Duration = Duration::from_secs(600);
 /// The ends that this instance made or met within the last ten minutes, of some buckets. Bounded: of more than that the
 /// oldest are forgotten.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(crate) struct Ended {
     keys: HashMap<RecordKey, (Stamp, Tombstone)>,
     handles: HashMap<Handle, (Stamp, Bucket, EndedHandle)>,

@@ -229,6 +229,11 @@ impl Journal {
         })
     }
 
+    /// All that is here.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &PendingEnd> {
+        self.ends.values()
+    }
+
     /// The end of this record, if one is pending.
     pub(crate) fn covers(&self, key: &RecordKey, record: &Record) -> Option<End> {
         if self.ends.is_empty() {

@@ -17,6 +17,7 @@ const TRIES: usize = 8;
 
 /// The leases of some buckets, bounded in bytes.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(crate) struct Leases {
     table: HashMap<RecordKey, Lease>,
     /// Each lease once, roughly the oldest first: with when its read was sent when it was filed.
@@ -24,13 +25,18 @@ pub(crate) struct Leases {
     bytes: usize,
     max_bytes: usize,
     length: Duration,
+    /// Changes are numbered.
+    changes: u64,
 }
 
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 struct Lease {
     record: Record,
     /// When the read was sent whose answer this is.
     sent: Stamp,
+    /// The number of the change that made the record what it is.
+    changed: u64,
 }
 
 impl Leases {
@@ -42,6 +48,7 @@ impl Leases {
             bytes: 0,
             max_bytes,
             length,
+            changes: 0,
         }
     }
 
@@ -58,7 +65,13 @@ impl Leases {
             now
         };
         self.bytes += size;
-        match self.table.insert(key, Lease { record, sent }) {
+        self.changes += 1;
+        let lease = Lease {
+            record,
+            sent,
+            changed: self.changes,
+        };
+        match self.table.insert(key, lease) {
             // It is in the queue already.
             Some(before) => self.bytes -= before.record.size() + OVERHEAD,
             None => self.queue.push_back((key, sent)),
@@ -90,7 +103,20 @@ impl Leases {
             self.bytes += record.size();
             self.bytes -= lease.record.size();
             lease.record = record;
+            self.changes += 1;
+            lease.changed = self.changes;
         }
+    }
+
+    /// The number of the last change.
+    pub(crate) const fn mark(&self) -> u64 {
+        self.changes
+    }
+
+    /// Whether the lease is as it was at that mark.
+    pub(crate) fn is_unchanged(&self, key: &RecordKey, mark: u64) -> bool {
+        let lease = self.table.get(key);
+        lease.is_some_and(|lease| lease.changed <= mark)
     }
 
     pub(crate) fn remove(&mut self, key: &RecordKey) {

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use hashbrown::{HashMap, HashSet};
 
 use super::stamp::Stamp;
-use crate::id::{Born, Bucket, Digest, RecordKey, UserId};
+use crate::id::{Born, Bucket, Digest, Handle, RecordKey, UserId};
 use crate::record::{End, EndReason, Entry, Record};
 use crate::store::rules::{self, Shelf};
 use crate::store::{
@@ -18,6 +18,7 @@ const OVERHEAD: usize = 256;
 /// The sessions that were made here, of some buckets. They keep the contract of any store, by the same
 /// [`rules`](crate::store::rules).
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(crate) struct Locals {
     shelf: LocalShelf,
     /// Of each live one, what its promotion needs.
@@ -34,8 +35,8 @@ struct Made {
     limit: Option<Limit>,
     /// When it was made, here.
     at: Stamp,
-    /// It was sent to the store, which may have it.
-    sent: bool,
+    /// When it was last sent to the store, which may have it, by the store's clock.
+    sent: Option<SystemTime>,
 }
 
 /// There is no room for another session.
@@ -79,7 +80,7 @@ impl Locals {
                     began_at: create.began_at,
                     limit: create.limit,
                     at,
-                    sent: false,
+                    sent: None,
                 },
             );
         }
@@ -133,7 +134,7 @@ impl Locals {
                     began_at,
                     limit,
                     at: made.at,
-                    sent: false,
+                    sent: None,
                 },
             );
         }
@@ -180,15 +181,22 @@ impl Locals {
     }
 
     /// The session is on its way to the store.
-    pub(crate) fn sent(&mut self, key: &RecordKey) {
+    pub(crate) fn sent(&mut self, key: &RecordKey, now: SystemTime) {
         if let Some(made) = self.made.get_mut(key) {
-            made.sent = true;
+            made.sent = Some(now);
         }
     }
 
-    /// Whether it ever was.
-    pub(crate) fn was_sent(&self, key: &RecordKey) -> bool {
-        self.made.get(key).is_some_and(|made| made.sent)
+    /// When it was, the last time.
+    pub(crate) fn sent_at(&self, key: &RecordKey) -> Option<SystemTime> {
+        self.made.get(key)?.sent
+    }
+
+    /// The key of the session of that name.
+    pub(crate) fn named(&self, handle: Handle) -> Option<RecordKey> {
+        let mut keys = self.made.keys();
+        keys.find(|key| matches!(self.shelf.entries.get(*key), Some(Entry::Live(record)) if record.handle() == handle))
+            .copied()
     }
 
     /// The session is the store's now: nothing of it is left here.
@@ -298,6 +306,7 @@ impl Locals {
 
 /// Entries and indexes, as plain as can be.
 #[derive(Debug, Default)]
+#[cfg_attr(test, derive(Clone))]
 struct LocalShelf {
     entries: HashMap<RecordKey, Entry>,
     users: HashMap<UserId, HashSet<Digest>>,

@@ -11,6 +11,7 @@ use super::ended::Ended;
 use super::journal::{PendingEnd, PendingScope};
 use super::lease::Leases;
 use super::local::{self, Locals};
+use super::pursued::Pursued;
 use super::rule::{Rule, holds};
 use super::staged::{Staged, compared};
 use super::stamp::Stamp;
@@ -46,11 +47,13 @@ pub(crate) struct Limits {
 
 /// Leases, ends, local sessions and staged writes of some buckets.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(crate) struct Memory {
     pub(super) leases: Leases,
     pub(super) ended: Ended,
     pub(super) locals: Locals,
     pub(super) staged: Staged,
+    pub(super) pursued: Pursued,
     /// Sessions that are being promoted or written: whoever wants one of them waits.
     busy: HashSet<RecordKey>,
     limits: Limits,
@@ -58,6 +61,7 @@ pub(crate) struct Memory {
 
 /// How an operation is carried out.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(crate) enum Course<T> {
     /// By the store.
     Ask,
@@ -85,6 +89,7 @@ impl Memory {
             ended: Ended::new(limits.ends),
             locals: Locals::new(limits.local_bytes, limits.record_bytes, limits.local_ttl),
             staged: Staged::new(limits.staged_bytes),
+            pursued: Pursued::default(),
             busy: HashSet::new(),
             limits,
         }
@@ -206,12 +211,22 @@ impl Memory {
         Course::Here(Applied::Saved(sum), Here::Lease)
     }
 
-    /// The store made this change.
-    pub(crate) fn applied(&mut self, apply: &Apply, now: Moment) {
+    /// What [`applied`](Self::applied) is told by whoever asks the store.
+    pub(crate) const fn mark(&self) -> u64 {
+        self.leases.mark()
+    }
+
+    /// The store made this change; it was asked at that mark.
+    pub(crate) fn applied(&mut self, apply: &Apply, mark: u64, now: Moment) {
         // It must not fall behind what the store acknowledged.
-        if let Some(record) = self.leases.get(&apply.key, now.here)
-            && let Ok(changed) = record.changed(&apply.changes, apply.seen.as_ref())
-        {
+        let Some(record) = self.leases.get(&apply.key, now.here) else {
+            return;
+        };
+        // Nor have it twice: whether what was read or changed meanwhile came before it is not known. When it was seen
+        // last only moves forward.
+        if !apply.changes.is_empty() && !self.leases.is_unchanged(&apply.key, mark) {
+            self.leases.remove(&apply.key);
+        } else if let Ok(changed) = record.changed(&apply.changes, apply.seen.as_ref()) {
             self.leases.put(&apply.key, changed);
         }
     }
@@ -324,8 +339,15 @@ impl Memory {
         {
             return Course::Here(Replaced::Refused(EndReason::Revoked), Here::Local);
         }
+        let sent = self.locals.sent_at(&replace.key);
         match self.locals.replace(replace, now.store, now.here) {
-            Ok(replaced) => Course::Here(replaced, Here::Local),
+            Ok(replaced) => {
+                if let (Replaced::Replaced { .. }, Some(sent)) = (&replaced, sent) {
+                    let (reason, successor) = (EndReason::Regenerated, Some(replace.successor));
+                    self.pursued.replaced(replace.key, reason, successor, sent);
+                }
+                Course::Here(replaced, Here::Local)
+            }
             Err(local::Full) => Course::Away,
         }
     }
@@ -367,6 +389,17 @@ impl Memory {
             at: now.store,
             note: end.note.clone(),
         };
+        let here = match &end.scope {
+            EndScope::One(key, _) => Some(*key),
+            EndScope::Handle(_, handle) => self.locals.named(*handle),
+            // None of those is made any more, once the store knows of it.
+            EndScope::Others(..) | EndScope::All(_) => None,
+        };
+        if let Some(key) = here
+            && let Some(sent) = self.locals.sent_at(&key)
+        {
+            self.pursued.add(key, end, sent);
+        }
         let mut ended = self.locals.end(bucket, end, now.store);
         match &end.scope {
             EndScope::One(key, successor) => {
@@ -453,6 +486,25 @@ impl Memory {
         (ended, pending)
     }
 
+    /// An end that a journal has from before: it holds here as any other.
+    pub(crate) fn recall(&mut self, pending: &PendingEnd, now: Stamp) {
+        let over = pending.end();
+        match &pending.scope {
+            PendingScope::Key(key) => self.ended.unknown(*key, over, None, now),
+            PendingScope::Handle {
+                user,
+                bucket,
+                handle,
+            } => self.ended.handle(*bucket, user, *handle, over, now),
+            PendingScope::User {
+                user,
+                bucket,
+                keep,
+                before,
+            } => self.ended.user(*bucket, user, *before, *keep, over, now),
+        }
+    }
+
     /// Adds those of a user's leases that end.
     fn leased(
         &self,
@@ -534,9 +586,17 @@ impl Memory {
 
 /// What has to reach the store after it was away.
 impl Memory {
-    /// The same ends once more, for a store that may have lost them.
-    pub(crate) fn assertions(&self, in_part: impl Fn(Bucket) -> bool) -> Vec<EndSessions> {
-        self.ended.assertions(in_part)
+    /// The same ends once more: for a store that may have lost them, all; else those of what may come yet.
+    pub(crate) fn assertions(
+        &self,
+        in_part: impl Fn(Bucket) -> bool,
+        all: bool,
+    ) -> Vec<EndSessions> {
+        let mut ends = self.pursued.ends(&in_part);
+        if all {
+            ends.extend(self.ended.assertions(in_part));
+        }
+        ends
     }
 
     /// The store is about to be read again: what was known of it without asking no longer counts. One that came back
@@ -589,7 +649,7 @@ impl Memory {
             if let Some(create) = self.locals.promotion(key, now.store, now.here)
                 && self.ended.covers(key, &create.record).is_none()
             {
-                self.locals.sent(key);
+                self.locals.sent(key, now.store);
                 return Some(Delivery::Promote(Box::new(create)));
             }
             // It is over, by its clocks or by an end.
@@ -611,7 +671,7 @@ impl Memory {
 
     /// Whether the session was made here, and the store cannot have it.
     fn is_only_here(&self, key: &RecordKey) -> bool {
-        self.locals.has(key) && !self.locals.was_sent(key)
+        self.locals.has(key) && self.locals.sent_at(key).is_none()
     }
 
     /// Nobody is at this session any more.
@@ -651,6 +711,7 @@ impl Memory {
 
 /// Something that has to reach the store.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(crate) enum Delivery {
     /// A session that was made here.
     Promote(Box<Create>),

@@ -22,9 +22,12 @@ mod local;
 mod memory;
 mod part;
 mod policy;
+mod pursued;
 mod recovery;
 mod rule;
 mod shield;
+#[cfg(test)]
+mod simulation;
 mod staged;
 mod stamp;
 

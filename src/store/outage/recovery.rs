@@ -81,10 +81,12 @@ async fn check(away: &Arc<Away>, part: &Arc<PartState>) {
     tell(change);
     let epoch = part.epoch();
     match tell_it(away, part, Barrier::new(!epoch.is_up(), owed), owed).await {
-        Ok(()) => {
+        Ok(is_made_good) => {
             // At once: what requests were answered from until now is gone.
+            if is_made_good {
+                part.settled(epoch);
+            }
             tell(part.recovered(epoch, away.now()));
-            part.settled(epoch);
             bring_due(away, part);
             if let Err(error) = Durable::sync(away).await {
                 // Those that are done are sent once more after a crash: that changes nothing.
@@ -95,22 +97,25 @@ async fn check(away: &Arc<Away>, part: &Arc<PartState>) {
     }
 }
 
-/// Carries out what has to be done before the store is read again, or while it is.
+/// Carries out what has to be done before the store is read again, or while it is: whether nothing is owed to it then.
 async fn tell_it(
     away: &Arc<Away>,
     part: &PartState,
     mut barrier: Barrier,
     owed: Continuity,
-) -> Result<(), StoreError> {
+) -> Result<bool, StoreError> {
+    let began = away.now();
     let in_part = in_part(away, part);
     loop {
         // Under the lock of the journal; nobody takes that one while they hold a memory's.
-        let again = || {
+        let again = |all| {
             let mut ends = Vec::new();
             for memory in away.memories() {
-                ends.extend(memory.assertions(&in_part));
+                ends.extend(memory.assertions(&in_part, all));
             }
-            event::ends_asserted(ends.len());
+            if all {
+                event::ends_asserted(ends.len());
+            }
             ends
         };
         let next = barrier.next(&away.journal(), &in_part, again);
@@ -130,7 +135,15 @@ async fn tell_it(
                 tokio::time::sleep(Duration::from_millis(jitter.into())).await;
             }
             Next::Forget => forget(away, part, owed),
-            Next::Done => return Ok(()),
+            Next::Done => {
+                let is_made_good = barrier.is_made_good();
+                if is_made_good {
+                    for mut memory in away.memories() {
+                        memory.pursued.told(&in_part, began);
+                    }
+                }
+                return Ok(is_made_good);
+            }
         }
     }
 }

@@ -116,12 +116,12 @@ impl Shield {
         };
         away.watch();
         let part = away.part(key.bucket);
-        let now = away.moment();
+        let mut now = away.moment();
         let mut sent = part.epoch();
         let mut course = away.memory(key.bucket).read(&key, sent.is_up(), now);
         if matches!(course, Course::First) {
             sent = away.bring(&key, &part).await;
-            let now = away.moment();
+            now = away.moment();
             course = away.memory(key.bucket).read(&key, sent.is_up(), now);
         }
         match course {
@@ -131,17 +131,11 @@ impl Shield {
             Course::First | Course::Away => return Err(away.error()),
             Course::Ask => {}
         }
-        let now = away.moment();
-        let answer = tokio::select! {
-            biased;
-            answer = self.store.load(key) => answer,
-            () = part.opened(sent) => Err(away.error()),
-        };
-        let error = match answer {
+        let error = match self.store.load(key).await {
             Ok(entry) => {
                 part.answered(sent);
-                let then = away.moment();
-                let entry = away.memory(key.bucket).loaded(&key, entry, now.here, then);
+                // By when it was sent: nothing here is later for it, and the clocks cost more than the rest.
+                let entry = away.memory(key.bucket).loaded(&key, entry, now.here, now);
                 let entry = away.told(&key, entry);
                 return match (entry, born) {
                     (None, Some(born)) => away.foreign(born).map(Told::live),
@@ -266,7 +260,10 @@ impl Shield {
         }
         for _ in 0..3 {
             let now = away.moment();
-            let course = away.memory(bucket).apply(&apply, sent.is_up(), now);
+            let (course, mark) = {
+                let mut memory = away.memory(bucket);
+                (memory.apply(&apply, sent.is_up(), now), memory.mark())
+            };
             match course {
                 Course::Here(applied, here) => {
                     let stale = matches!(applied, Applied::Saved(_)).then_some(here);
@@ -293,7 +290,7 @@ impl Shield {
                     part.answered(sent);
                     if let (Applied::Saved(_), Some(kept)) = (&applied, kept) {
                         let then = away.moment();
-                        away.memory(bucket).applied(&kept, then);
+                        away.memory(bucket).applied(&kept, mark, then);
                     }
                     return Ok(Told::live(applied));
                 }
@@ -399,11 +396,7 @@ impl Shield {
         if !sent.is_up() {
             return Err(away.error());
         }
-        let answer = tokio::select! {
-            biased;
-            answer = self.store.list(user) => answer,
-            () = part.opened(sent) => Err(away.error()),
-        };
+        let answer = self.store.list(user).await;
         match answer {
             Ok(records) => {
                 part.answered(sent);

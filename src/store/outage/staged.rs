@@ -15,6 +15,7 @@ const OVERHEAD: usize = 128;
 
 /// The writes of some buckets, bounded in bytes. Each session's are in order.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(crate) struct Staged {
     sessions: HashMap<RecordKey, Writes>,
     bytes: usize,
@@ -23,6 +24,7 @@ pub(crate) struct Staged {
 
 /// What is to be written into one session.
 #[derive(Debug, Default)]
+#[cfg_attr(test, derive(Clone))]
 struct Writes {
     commits: Vec<Changes>,
     seen: Option<Seen>,
@@ -112,7 +114,9 @@ impl Staged {
     /// The sessions in these buckets.
     pub(crate) fn keys(&self, in_part: impl Fn(Bucket) -> bool) -> Vec<RecordKey> {
         let keys = self.sessions.keys().copied();
-        keys.filter(|key| in_part(key.bucket)).collect()
+        let mut keys: Vec<_> = keys.filter(|key| in_part(key.bucket)).collect();
+        keys.sort_unstable();
+        keys
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -121,7 +121,7 @@ impl PendingEnd {
         }
     }
 
-    pub(super) fn end(&self) -> End {
+    pub(in crate::store::outage) fn end(&self) -> End {
         End {
             reason: self.reason,
             at: self.at,
