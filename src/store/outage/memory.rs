@@ -16,7 +16,7 @@ use super::rule::{Rule, holds};
 use super::staged::{Staged, compared};
 use super::stamp::Stamp;
 use crate::id::{Bucket, Handle, RecordKey, UserId};
-use crate::record::{ChangeError, End, EndReason, Entry, Guard, Record, Seen, Tombstone};
+use crate::record::{ChangeError, End, EndReason, Entry, Guard, Op, Record, Seen, Tombstone};
 use crate::store::rules::{self, signed_in_at};
 use crate::store::{
     Applied, Apply, Create, Created, EndScope, EndSessions, EndedSession, EndedSessions, Renewal,
@@ -216,8 +216,8 @@ impl Memory {
         self.leases.mark()
     }
 
-    /// The store made this change; it was asked at that mark.
-    pub(crate) fn applied(&mut self, apply: &Apply, mark: u64, now: Moment) {
+    /// The store made this change, and told what an addition came to; it was asked at that mark.
+    pub(crate) fn applied(&mut self, apply: &Apply, sum: Option<i64>, mark: u64, now: Moment) {
         // It must not fall behind what the store acknowledged.
         let Some(record) = self.leases.get(&apply.key, now.here) else {
             return;
@@ -226,7 +226,17 @@ impl Memory {
         // last only moves forward.
         if !apply.changes.is_empty() && !self.leases.is_unchanged(&apply.key, mark) {
             self.leases.remove(&apply.key);
-        } else if let Ok(changed) = record.changed(&apply.changes, apply.seen.as_ref()) {
+            return;
+        }
+        // Others may have added as well.
+        let mut changes = apply.changes.clone();
+        let mut adds = changes.each.iter_mut();
+        if let Some(sum) = sum
+            && let Some(change) = adds.find(|change| matches!(change.op, Op::Add(_)))
+        {
+            change.op = Op::Set(sum.to_string().into_bytes());
+        }
+        if let Ok(changed) = record.changed(&changes, apply.seen.as_ref()) {
             self.leases.put(&apply.key, changed);
         }
     }
@@ -343,8 +353,14 @@ impl Memory {
         match self.locals.replace(replace, now.store, now.here) {
             Ok(replaced) => {
                 if let (Replaced::Replaced { .. }, Some(sent)) = (&replaced, sent) {
-                    let (reason, successor) = (EndReason::Regenerated, Some(replace.successor));
-                    self.pursued.replaced(replace.key, reason, successor, sent);
+                    let over = End::new(EndReason::Regenerated, now.store);
+                    let (name, successor) = match replace.renewal {
+                        Renewal::SignIn(_) => (name_of(record), None),
+                        Renewal::SameSession | Renewal::Reauthenticated { .. } => {
+                            (None, Some(replace.successor))
+                        }
+                    };
+                    self.pursued.add(replace.key, name, successor, &over, sent);
                 }
                 Course::Here(replaced, Here::Local)
             }
@@ -398,7 +414,8 @@ impl Memory {
         if let Some(key) = here
             && let Some(sent) = self.locals.sent_at(&key)
         {
-            self.pursued.add(key, end, sent);
+            let name = self.name(&key, now);
+            self.pursued.add(key, name, None, &over, sent);
         }
         let mut ended = self.locals.end(bucket, end, now.store);
         match &end.scope {

@@ -294,9 +294,9 @@ impl Shield {
             match self.store.apply(apply.clone()).await {
                 Ok(applied) => {
                     part.answered(sent);
-                    if let (Applied::Saved(_), Some(kept)) = (&applied, kept) {
+                    if let (Applied::Saved(sum), Some(kept)) = (&applied, kept) {
                         let then = away.moment();
-                        away.memory(bucket).applied(&kept, mark, then);
+                        away.memory(bucket).applied(&kept, *sum, mark, then);
                     }
                     return Ok(Told::live(applied));
                 }
