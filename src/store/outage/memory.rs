@@ -391,11 +391,12 @@ impl Memory {
 
     /// Notes that an end takes effect here, and carries it out on what is here. `since` is from when on sign-ins are let
     /// in after an end of all. Gives what was ended, as far as it is known here: of a user's leases only where the store,
-    /// who knows them all, is not asked.
+    /// who knows them all, is not asked. `known`: the record under the key, where one ends.
     pub(crate) fn end(
         &mut self,
         bucket: Bucket,
         end: &EndSessions,
+        known: Option<&Record>,
         since: SystemTime,
         up: bool,
         now: Moment,
@@ -421,11 +422,10 @@ impl Memory {
         match &end.scope {
             EndScope::One(key, successor) => {
                 let leased = self.live_lease(key, now);
-                let known = ended.last.as_ref().or(leased.as_ref());
+                let known = ended.last.as_ref().or(known).or(leased.as_ref());
                 if let Some(record) = known {
-                    if let (Some(user), false) =
-                        (record.user(), end.reason == EndReason::Regenerated)
-                    {
+                    // Also under the keys that it had before: there may be leases of those.
+                    if let (Some(user), None) = (record.user(), successor) {
                         self.ended.handle(
                             bucket,
                             &user.into(),
@@ -493,7 +493,7 @@ impl Memory {
             }
             EndScope::Handle(..) | EndScope::Others(..) | EndScope::All(_) => (None, false),
         };
-        let ended = self.end(bucket, &end, since, false, now);
+        let ended = self.end(bucket, &end, known, since, false, now);
         let pending = (!is_needless).then(|| PendingEnd {
             scope: pending_scope(&end.scope, bucket, name, since),
             reason: end.reason,

@@ -373,7 +373,9 @@ impl Shield {
                     part.answered(sent);
                     let now = away.moment();
                     let since = ended.since.unwrap_or(now.store);
-                    away.memory(bucket).end(bucket, &end, since, true, now);
+                    let last = ended.last.as_ref().or(known.as_ref());
+                    away.memory(bucket)
+                        .end(bucket, &end, last, since, true, now);
                     return Ok(Told::live(ended));
                 }
                 Err(error) => {
