@@ -9,7 +9,7 @@ use crate::id::{Born, Bucket, Digest, Handle, RecordKey, UserId};
 use crate::record::{End, EndReason, Entry, Record};
 use crate::store::rules::{self, Shelf};
 use crate::store::{
-    Applied, Apply, Create, Created, EndSessions, EndedSessions, Limit, Replace, Replaced,
+    Applied, Apply, Create, Created, EndSessions, EndedSessions, Limit, Renewal, Replace, Replaced,
 };
 
 /// What a session takes besides its record.
@@ -123,10 +123,11 @@ impl Locals {
         let made = self.made.get(&replace.key).copied();
         let replaced = rules::replace(&mut self.shelf, now, replace);
         if let (Replaced::Replaced { .. }, Some(made)) = (&replaced, made) {
-            let (began_at, limit) = match &replace.renewal {
-                crate::store::Renewal::SameSession => (made.began_at, made.limit),
-                crate::store::Renewal::Reauthenticated { began_at, .. } => (*began_at, made.limit),
-                crate::store::Renewal::SignIn(sign_in) => (sign_in.began_at, sign_in.limit),
+            // The store may have the same session under its old key.
+            let (began_at, limit, sent) = match &replace.renewal {
+                Renewal::SameSession => (made.began_at, made.limit, made.sent),
+                Renewal::Reauthenticated { began_at, .. } => (*began_at, made.limit, made.sent),
+                Renewal::SignIn(sign_in) => (sign_in.began_at, sign_in.limit, None),
             };
             self.made.insert(
                 replace.key.sibling(replace.successor),
@@ -134,7 +135,7 @@ impl Locals {
                     began_at,
                     limit,
                     at: made.at,
-                    sent: None,
+                    sent,
                 },
             );
         }

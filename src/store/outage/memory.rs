@@ -16,7 +16,7 @@ use super::rule::{Rule, holds};
 use super::staged::{Staged, compared};
 use super::stamp::Stamp;
 use crate::id::{Bucket, Handle, RecordKey, UserId};
-use crate::record::{ChangeError, End, EndReason, Entry, Guard, Record, Seen, Tombstone};
+use crate::record::{ChangeError, End, EndReason, Entry, Guard, Op, Record, Seen, Tombstone};
 use crate::store::rules::{self, signed_in_at};
 use crate::store::{
     Applied, Apply, Create, Created, EndScope, EndSessions, EndedSession, EndedSessions, Renewal,
@@ -216,8 +216,8 @@ impl Memory {
         self.leases.mark()
     }
 
-    /// The store made this change; it was asked at that mark.
-    pub(crate) fn applied(&mut self, apply: &Apply, mark: u64, now: Moment) {
+    /// The store made this change, and told what an addition came to; it was asked at that mark.
+    pub(crate) fn applied(&mut self, apply: &Apply, sum: Option<i64>, mark: u64, now: Moment) {
         // It must not fall behind what the store acknowledged.
         let Some(record) = self.leases.get(&apply.key, now.here) else {
             return;
@@ -226,7 +226,17 @@ impl Memory {
         // last only moves forward.
         if !apply.changes.is_empty() && !self.leases.is_unchanged(&apply.key, mark) {
             self.leases.remove(&apply.key);
-        } else if let Ok(changed) = record.changed(&apply.changes, apply.seen.as_ref()) {
+            return;
+        }
+        // Others may have added as well.
+        let mut changes = apply.changes.clone();
+        let mut adds = changes.each.iter_mut();
+        if let Some(sum) = sum
+            && let Some(change) = adds.find(|change| matches!(change.op, Op::Add(_)))
+        {
+            change.op = Op::Set(sum.to_string().into_bytes());
+        }
+        if let Ok(changed) = record.changed(&changes, apply.seen.as_ref()) {
             self.leases.put(&apply.key, changed);
         }
     }
@@ -343,8 +353,14 @@ impl Memory {
         match self.locals.replace(replace, now.store, now.here) {
             Ok(replaced) => {
                 if let (Replaced::Replaced { .. }, Some(sent)) = (&replaced, sent) {
-                    let (reason, successor) = (EndReason::Regenerated, Some(replace.successor));
-                    self.pursued.replaced(replace.key, reason, successor, sent);
+                    let over = End::new(EndReason::Regenerated, now.store);
+                    let (name, successor) = match replace.renewal {
+                        Renewal::SignIn(_) => (name_of(record), None),
+                        Renewal::SameSession | Renewal::Reauthenticated { .. } => {
+                            (None, Some(replace.successor))
+                        }
+                    };
+                    self.pursued.add(replace.key, name, successor, &over, sent);
                 }
                 Course::Here(replaced, Here::Local)
             }
@@ -375,11 +391,12 @@ impl Memory {
 
     /// Notes that an end takes effect here, and carries it out on what is here. `since` is from when on sign-ins are let
     /// in after an end of all. Gives what was ended, as far as it is known here: of a user's leases only where the store,
-    /// who knows them all, is not asked.
+    /// who knows them all, is not asked. `known`: the record under the key, where one ends.
     pub(crate) fn end(
         &mut self,
         bucket: Bucket,
         end: &EndSessions,
+        known: Option<&Record>,
         since: SystemTime,
         up: bool,
         now: Moment,
@@ -398,17 +415,17 @@ impl Memory {
         if let Some(key) = here
             && let Some(sent) = self.locals.sent_at(&key)
         {
-            self.pursued.add(key, end, sent);
+            let name = self.name(&key, now);
+            self.pursued.add(key, name, None, &over, sent);
         }
         let mut ended = self.locals.end(bucket, end, now.store);
         match &end.scope {
             EndScope::One(key, successor) => {
                 let leased = self.live_lease(key, now);
-                let known = ended.last.as_ref().or(leased.as_ref());
+                let known = ended.last.as_ref().or(known).or(leased.as_ref());
                 if let Some(record) = known {
-                    if let (Some(user), false) =
-                        (record.user(), end.reason == EndReason::Regenerated)
-                    {
+                    // Also under the keys that it had before: there may be leases of those.
+                    if let (Some(user), None) = (record.user(), successor) {
                         self.ended.handle(
                             bucket,
                             &user.into(),
@@ -476,7 +493,7 @@ impl Memory {
             }
             EndScope::Handle(..) | EndScope::Others(..) | EndScope::All(_) => (None, false),
         };
-        let ended = self.end(bucket, &end, since, false, now);
+        let ended = self.end(bucket, &end, known, since, false, now);
         let pending = (!is_needless).then(|| PendingEnd {
             scope: pending_scope(&end.scope, bucket, name, since),
             reason: end.reason,

@@ -6,8 +6,8 @@
 
 use std::time::SystemTime;
 
-use crate::id::{Bucket, RecordKey};
-use crate::record::EndReason;
+use crate::id::{Bucket, Digest, Handle, RecordKey, UserId};
+use crate::record::End;
 use crate::store::late::RUNS_FOR;
 use crate::store::{EndScope, EndSessions};
 
@@ -19,38 +19,33 @@ pub(crate) struct Pursued(Vec<Pursuit>);
 #[derive(Debug)]
 #[cfg_attr(test, derive(Clone))]
 struct Pursuit {
-    key: RecordKey,
+    bucket: Bucket,
     end: EndSessions,
     /// By the store's clock.
     until: SystemTime,
 }
 
 impl Pursued {
-    /// What was sent to be made under this key at `sent` is over, or goes on elsewhere.
-    pub(crate) fn add(&mut self, key: RecordKey, end: &EndSessions, sent: SystemTime) {
-        let successor = match (&end.scope, end.reason) {
-            (EndScope::One(_, successor), _) => *successor,
-            (EndScope::Handle(..) | EndScope::Others(..) | EndScope::All(_), _) => None,
-        };
-        self.replaced(key, end.reason, successor, sent);
-        if let Some(added) = self.0.last_mut() {
-            added.end.note = end.note.clone();
-        }
-    }
-
-    pub(crate) fn replaced(
+    /// What was sent to be made under this key at `sent` is over. By its name, if it has a user: its key may have
+    /// changed meanwhile; else, and where the name goes on with another session here, by the key.
+    pub(crate) fn add(
         &mut self,
         key: RecordKey,
-        reason: EndReason,
-        successor: Option<crate::id::Digest>,
+        name: Option<(UserId, Handle)>,
+        successor: Option<Digest>,
+        over: &End,
         sent: SystemTime,
     ) {
+        let scope = match name {
+            Some((user, handle)) => EndScope::Handle(user, handle),
+            None => EndScope::One(key, successor),
+        };
         self.0.push(Pursuit {
-            key,
+            bucket: key.bucket,
             end: EndSessions {
-                scope: EndScope::One(key, successor),
-                reason,
-                note: None,
+                scope,
+                reason: over.reason,
+                note: over.note.clone(),
                 before: None,
             },
             until: sent + RUNS_FOR,
@@ -59,13 +54,13 @@ impl Pursued {
 
     /// Those in these buckets.
     pub(crate) fn ends(&self, in_part: impl Fn(Bucket) -> bool) -> Vec<EndSessions> {
-        let there = self.0.iter().filter(|pursuit| in_part(pursuit.key.bucket));
+        let there = self.0.iter().filter(|pursuit| in_part(pursuit.bucket));
         there.map(|pursuit| pursuit.end.clone()).collect()
     }
 
     /// The store was told all of them, from that instant on.
     pub(crate) fn told(&mut self, in_part: impl Fn(Bucket) -> bool, began: SystemTime) {
         self.0
-            .retain(|pursuit| pursuit.until >= began || !in_part(pursuit.key.bucket));
+            .retain(|pursuit| pursuit.until >= began || !in_part(pursuit.bucket));
     }
 }

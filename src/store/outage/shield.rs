@@ -288,9 +288,9 @@ impl Shield {
             match self.store.apply(apply.clone()).await {
                 Ok(applied) => {
                     part.answered(sent);
-                    if let (Applied::Saved(_), Some(kept)) = (&applied, kept) {
+                    if let (Applied::Saved(sum), Some(kept)) = (&applied, kept) {
                         let then = away.moment();
-                        away.memory(bucket).applied(&kept, mark, then);
+                        away.memory(bucket).applied(&kept, *sum, mark, then);
                     }
                     return Ok(Told::live(applied));
                 }
@@ -367,7 +367,9 @@ impl Shield {
                     part.answered(sent);
                     let now = away.moment();
                     let since = ended.since.unwrap_or(now.store);
-                    away.memory(bucket).end(bucket, &end, since, true, now);
+                    let last = ended.last.as_ref().or(known.as_ref());
+                    away.memory(bucket)
+                        .end(bucket, &end, last, since, true, now);
                     return Ok(Told::live(ended));
                 }
                 Err(error) => {

@@ -300,8 +300,8 @@ impl Instance {
                 Answer::Created(created, Freshness::Live)
             }
             (Ask::Apply(apply, _), Reply::Applied(applied)) => {
-                if let Applied::Saved(_) = &applied {
-                    memory.applied(apply, call.mark, then);
+                if let Applied::Saved(sum) = &applied {
+                    memory.applied(apply, *sum, call.mark, then);
                 }
                 Answer::Applied(applied, Freshness::Live)
             }

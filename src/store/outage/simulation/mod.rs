@@ -7,6 +7,7 @@ mod calls;
 mod instance;
 mod random;
 mod request;
+mod rules;
 mod server;
 mod story;
 mod truth;
