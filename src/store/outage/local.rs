@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use hashbrown::{HashMap, HashSet};
 
 use super::stamp::Stamp;
-use crate::id::{Born, Bucket, Digest, RecordKey, UserId};
+use crate::id::{Born, Bucket, Digest, Handle, Kind, RecordKey, UserId};
 use crate::record::{End, EndReason, Entry, Record};
 use crate::store::rules::{self, Shelf};
 use crate::store::{
@@ -162,6 +162,20 @@ impl Locals {
             .collect();
         keys.sort_unstable();
         keys.into_iter().map(|(_, key)| key).collect()
+    }
+
+    /// The user's live session of that name, if it was made here.
+    pub(crate) fn named(&self, user: &UserId, bucket: Bucket, handle: Handle) -> Option<RecordKey> {
+        let digests = self.shelf.members(user).into_iter();
+        let mut keys = digests.map(|digest| RecordKey {
+            kind: Kind::User,
+            bucket,
+            digest,
+        });
+        keys.find(|key| match self.shelf.entries.get(key) {
+            Some(Entry::Live(record)) => record.handle() == handle,
+            Some(Entry::Ended(_)) | None => false,
+        })
     }
 
     /// What makes this session in the store. `None`: it is over, or not here.

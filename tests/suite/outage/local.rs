@@ -183,6 +183,36 @@ async fn f10_a_local_session_whose_user_was_revoked_elsewhere_never_gets_there()
     }
 }
 
+/// Ending the others does not end the one that asks for it, also where it is not in Redis yet.
+#[tokio::test(flavor = "multi_thread")]
+async fn inv12_r47_a_local_session_that_ends_all_others_gets_there_and_they_are_over() {
+    let apart = Apart::together().await;
+    let mut there = apart.elsewhere.signed_in("alice").await;
+    apart.network.cut_off(&apart.here).await;
+    let mut other = apart.here.signed_in("alice").await;
+    let mut local = apart.here.signed_in("alice").await;
+    assert_eq!(local.post("/end-the-others").await.ok(), "pending");
+    local.is("alice").await;
+    other.is_refused("revoked").await;
+    apart.is_settled().await;
+    local.settles("alice").await;
+    other.is_refused("revoked").await;
+    there.is_refused("revoked").await;
+    assert!(!apart.is_live(other.id()));
+}
+
+/// But not past what ended it elsewhere, before it asked.
+#[tokio::test(flavor = "multi_thread")]
+async fn inv12_a_local_session_that_ends_all_others_does_not_outlive_a_revocation_so() {
+    let apart = Apart::start().await;
+    let mut local = apart.here.signed_in("alice").await;
+    assert_eq!(apart.elsewhere.revoke("alice").await, "none");
+    assert_eq!(local.post("/end-the-others").await.ok(), "pending");
+    apart.is_settled().await;
+    assert!(!apart.is_live(local.id()));
+    local.is_refused("revoked").await;
+}
+
 /// A login that began before all of its user's sessions were ended here does not get in after it, neither here nor
 /// there.
 #[tokio::test(flavor = "multi_thread")]
