@@ -203,6 +203,20 @@ async fn f08_a_lease_is_worth_nothing_once_it_is_healed() {
     alice.is_refused("revoked").await;
 }
 
+/// Nor in the next outage, if nobody has asked for it in between.
+#[tokio::test(flavor = "multi_thread")]
+async fn f08_a_lease_from_before_one_outage_does_not_serve_in_the_next() {
+    let two = Two::start().await;
+    let (mut alice, mut bob) = (two.signed_in("alice").await, two.signed_in("bob").await);
+    two.network.cut_off(&two.here).await;
+    assert_eq!(two.elsewhere.revoke("alice").await, "committed");
+    two.network.reconnect(&two.here).await;
+    bob.is("bob").await;
+    two.network.cut_off(&two.here).await;
+    alice.get("/me").await.not_now();
+    bob.is("bob").await;
+}
+
 /// A request that read its session before, and saves when all is over.
 #[tokio::test(flavor = "multi_thread")]
 async fn f09_a_slow_request_from_before_brings_nothing_back() {

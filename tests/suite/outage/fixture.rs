@@ -321,7 +321,7 @@ impl Gate {
         let (reached, open) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let (tell, wait) = (Arc::clone(&reached), Arc::clone(&open));
         let handler = async move |session: Session| {
-            session.insert(crate::harness::text("late"), "late")?;
+            session.insert(harness::text("late"), "late")?;
             tell.notify_one();
             wait.notified().await;
             Ok::<_, Error>(())

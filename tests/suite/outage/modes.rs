@@ -1,5 +1,7 @@
 //! When Redis counts as away: by what it says, by what it does not say, and how often that changes.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use sessile::store::Mode;
@@ -8,6 +10,7 @@ use sessile::{Outage, RedisStore};
 use super::fixture::{Instance, LEASE, Network, SECOND, admin, is_live};
 use crate::events::Collector;
 use crate::support::Server;
+use crate::support::dump::contains;
 use crate::support::proxy::Stall;
 use crate::support::wait::wait_until;
 
@@ -231,6 +234,30 @@ async fn f16_the_heartbeat_alone_finds_that_nothing_is_answered() {
     instance.is(Mode::Degraded).await;
     network.proxy.flow();
     instance.is_back().await;
+}
+
+/// It takes connections and commands, and its answers are lost on the way: no call fails but by its silence.
+#[tokio::test(flavor = "multi_thread")]
+async fn f16_two_calls_in_a_row_without_an_answer_open_the_breaker() {
+    let network = Network::start();
+    let instance = impatient(&network.url()).await;
+    let mut alice = instance.signed_in("alice").await;
+    let is_silent = Arc::new(AtomicBool::new(true));
+    for _ in 0..1_000 {
+        let is_silent = Arc::clone(&is_silent);
+        network.proxy.drop_reply_of(move |command| {
+            let asks = [&b"GET"[..], b"EVALSHA"]
+                .iter()
+                .any(|word| contains(command, word));
+            asks && is_silent.load(Ordering::SeqCst)
+        });
+    }
+    instance.is(Mode::Degraded).await;
+    alice.is("alice").await;
+    assert_eq!(alice.post("/commit/a/1").await.ok(), "pending");
+    is_silent.store(false, Ordering::SeqCst);
+    instance.is_back().await;
+    assert_eq!(alice.get("/get/a").await.ok(), "1");
 }
 
 /// A connection that was cut is replaced, and nothing is told of it.
