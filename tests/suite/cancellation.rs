@@ -50,7 +50,7 @@ fn app(store: &impl TestStore) -> Router {
 
 /// Where a client hangs up, if it is not answered before.
 #[derive(Debug, Clone, Copy)]
-struct HangUp {
+pub(crate) struct HangUp {
     /// After so many polls of the request…
     polls: usize,
     /// …at once, or when it would be polled again: what it waits for has happened then.
@@ -59,7 +59,7 @@ struct HangUp {
 
 impl HangUp {
     /// Polls the request as a runtime does, whenever it is woken; its output, if it got that far.
-    async fn of<F: Future>(self, request: F) -> Option<F::Output> {
+    pub(crate) async fn of<F: Future>(self, request: F) -> Option<F::Output> {
         let mut request = pin!(request);
         let mut polls = 0;
         poll_fn(|cx| {
@@ -78,7 +78,7 @@ impl HangUp {
 
 /// Runs a test that says whether the request was answered for every place, until it was at so many in a row: the same
 /// request may take a poll more or less the next time.
-async fn at_every_place(mut test: impl AsyncFnMut(HangUp) -> bool) -> usize {
+pub(crate) async fn at_every_place(mut test: impl AsyncFnMut(HangUp) -> bool) -> usize {
     let mut answered = 0;
     for polls in 1..100 {
         for woken in [false, true] {

@@ -20,7 +20,7 @@ use crate::support::redis::Server;
 #[derive(Clone, Default)]
 pub(crate) struct Collector(Arc<Mutex<Vec<Fields>>>);
 
-type Fields = BTreeMap<String, String>;
+pub(crate) type Fields = BTreeMap<String, String>;
 
 impl<S: tracing::Subscriber> Layer<S> for Collector {
     fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
@@ -47,6 +47,15 @@ impl Collector {
         let collector = Self::default();
         let subscriber = tracing_subscriber::registry().with(collector.clone());
         (collector, tracing::subscriber::set_default(subscriber))
+    }
+
+    /// All that were told of with this value of a field.
+    pub(crate) fn fields(&self, name: &str, value: &str) -> Vec<Fields> {
+        let told = self.0.lock().unwrap();
+        let of = told
+            .iter()
+            .filter(|fields| fields.get(name).is_some_and(|is| is == value));
+        of.cloned().collect()
     }
 
     /// The life-cycle events since the last call, as "event reason user".

@@ -20,6 +20,7 @@ mod login;
 mod memory;
 mod network;
 mod on_redis;
+mod outage;
 mod redis;
 mod responses;
 mod servers;

@@ -249,6 +249,25 @@ impl Journal {
         }
     }
 
+    /// The sessions that an end of all others of their user keeps.
+    pub(crate) fn kept(&self, in_part: impl Fn(Bucket) -> bool) -> Vec<(UserId, Bucket, Handle)> {
+        let first = |class| Ticket { class, number: 0 };
+        self.ends
+            .range(first(Class::Others)..first(Class::Single))
+            .filter_map(|(_, end)| match &end.scope {
+                PendingScope::User {
+                    user,
+                    bucket,
+                    keep: Some(handle),
+                    ..
+                } if in_part(*bucket) => Some((user.clone(), *bucket, *handle)),
+                PendingScope::User { .. } | PendingScope::Handle { .. } | PendingScope::Key(_) => {
+                    None
+                }
+            })
+            .collect()
+    }
+
     /// The end of a session that is in its user's list, if one is pending by its name or for all of them.
     pub(crate) fn covers_listed(&self, record: &Record) -> Option<End> {
         let user = record.user()?;

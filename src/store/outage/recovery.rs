@@ -18,7 +18,7 @@ use super::part::{Change, PartState};
 use super::staged::is_done_at_most_once;
 use crate::event;
 use crate::id::{Bucket, RecordKey};
-use crate::store::{Applied, EndSessions, Failure, StoreError};
+use crate::store::{Applied, Created, EndSessions, Failure, StoreError};
 
 /// Instances come back to the store not all in the same moment, but within this.
 const JITTER_MS: u32 = 200;
@@ -106,6 +106,10 @@ async fn tell_it(
 ) -> Result<bool, StoreError> {
     let began = away.now();
     let in_part = in_part(away, part);
+    let is_whole = owed == Continuity::Unbroken;
+    if is_whole {
+        bring_kept(away, part).await?;
+    }
     loop {
         // Under the lock of the journal; nobody takes that one while they hold a memory's.
         let again = |all| {
@@ -133,6 +137,9 @@ async fn tell_it(
             Next::Wait => {
                 let jitter = getrandom::u32().unwrap_or_default() % JITTER_MS;
                 tokio::time::sleep(Duration::from_millis(jitter.into())).await;
+                if is_whole {
+                    bring_kept(away, part).await?;
+                }
             }
             Next::Forget => forget(away, part, owed),
             Next::Done => {
@@ -146,6 +153,48 @@ async fn tell_it(
             }
         }
     }
+}
+
+/// Brings those sessions that were made here and then ended all others of their user: before that end, which keeps out
+/// whoever signed in before it and is not there yet. They are let in as any other: not past what ended them elsewhere.
+/// Not to a store that may have lost such ends.
+async fn bring_kept(away: &Arc<Away>, part: &PartState) -> Result<(), StoreError> {
+    if !away.has_journal() {
+        return Ok(());
+    }
+    let kept = away.journal().kept(in_part(away, part));
+    for (_, bucket, handle) in kept {
+        let sent = away.moment();
+        let (busy, delivery) = {
+            let mut memory = away.memory(bucket);
+            let Some(key) = memory.locals.named(handle) else {
+                continue;
+            };
+            let Some(delivery) = memory.begin(&key, sent) else {
+                continue;
+            };
+            let away = Arc::clone(away);
+            (Busy { away, key }, delivery)
+        };
+        if let Delivery::Promote(create) = delivery {
+            let created = match away.store.create((*create).clone()).await {
+                Ok(created) => created,
+                Err(error) if error.failure() == Failure::Other => continue,
+                Err(error) => return Err(error),
+            };
+            let now = away.moment();
+            let mut memory = away.memory(bucket);
+            memory.promoted(&create, &created, now);
+            if let Created::Created(ended) = &created {
+                // From which it is served until the store is read.
+                memory.created(&create, ended, sent.here, now);
+            }
+            drop(memory);
+            event::promoted(&create.record, &created);
+        }
+        drop(busy);
+    }
+    Ok(())
 }
 
 /// Sends these ends at the same time: what came of each, and one error of those that say that the store is away.

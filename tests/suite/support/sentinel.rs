@@ -63,6 +63,15 @@ impl Sentinels {
             .expect("the master is one of the two")
     }
 
+    /// The other one.
+    pub(crate) fn replica(&self) -> &Server {
+        let address = self.master().address();
+        let mut servers = self.servers.iter();
+        servers
+            .find(|server| server.address() != address)
+            .expect("there are two")
+    }
+
     /// Kills the server that is the master. The sentinels do not know it yet.
     pub(crate) fn kill_master(&mut self) {
         let address = self.master().address();

@@ -1,0 +1,12 @@
+//! Redis is away: what an instance goes on doing, and what it never does.
+
+mod crowd;
+mod ends;
+mod fixture;
+mod hang_ups;
+mod local;
+mod lost;
+mod modes;
+mod policy;
+mod shards;
+mod writes;
