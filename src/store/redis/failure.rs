@@ -67,8 +67,10 @@ fn refusal(error: &RedisError) -> Failure {
         return Failure::Full;
     }
     match Trouble::refusal(error.clone()) {
-        Trouble::Later(_) | Trouble::Demoted(_) => Failure::Refused,
-        Trouble::NoScript(_)
+        Trouble::Demoted(_) => Failure::Refused,
+        // A slot that is on its way is no outage: the server takes whatever is in its other slots.
+        Trouble::Later(_)
+        | Trouble::NoScript(_)
         | Trouble::Moved(_)
         | Trouble::Ask(_)
         | Trouble::Refused(_)
@@ -237,13 +239,10 @@ mod tests {
             "NOREPLICAS Not enough good replicas to write.",
             "CLUSTERDOWN The cluster is down",
             "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk.",
-            "TRYAGAIN Multiple keys request during rehashing of slot",
             "ERR Error running script (call to f_5b7): @user_script:1: @user_script: 1: -READONLY You can't write \
              against a read only replica.",
             "ERR Error running script (call to f_5b7): @user_script:1: @user_script: 1: -NOREPLICAS Not enough good \
              replicas to write.",
-            "ERR Error running script (call to f_5b7): @user_script:1: @user_script: 1: Script attempted to access a \
-             non local key in a cluster node",
         ] {
             assert_eq!(refused(not_now), Failure::Refused, "{not_now}");
         }
@@ -259,6 +258,9 @@ mod tests {
             "NOAUTH Authentication required.",
             "NOPERM this user has no permissions to run the 'get' command",
             "MOVED 3999 127.0.0.1:6381",
+            "TRYAGAIN Multiple keys request during rehashing of slot",
+            "ERR Error running script (call to f_5b7): @user_script:1: @user_script: 1: Script attempted to access a \
+             non local key in a cluster node",
             "BUSY Redis is busy running a script.",
             "ERR unknown command 'OOM', with args beginning with: 'READONLY'",
         ] {
