@@ -350,17 +350,15 @@ impl Memory {
             return Course::Here(Replaced::Refused(EndReason::Revoked), Here::Local);
         }
         let sent = self.locals.sent_at(&replace.key);
+        if sent.is_some() && !matches!(replace.renewal, Renewal::SignIn(_)) {
+            // The store may have it: there would be two of the same name.
+            return Course::Away;
+        }
         match self.locals.replace(replace, now.store, now.here) {
             Ok(replaced) => {
                 if let (Replaced::Replaced { .. }, Some(sent)) = (&replaced, sent) {
                     let over = End::new(EndReason::Regenerated, now.store);
-                    let (name, successor) = match replace.renewal {
-                        Renewal::SignIn(_) => (name_of(record), None),
-                        Renewal::SameSession | Renewal::Reauthenticated { .. } => {
-                            (None, Some(replace.successor))
-                        }
-                    };
-                    self.pursued.add(replace.key, name, successor, &over, sent);
+                    self.pursued.add(replace.key, name_of(record), &over, sent);
                 }
                 Course::Here(replaced, Here::Local)
             }
@@ -416,7 +414,7 @@ impl Memory {
             && let Some(sent) = self.locals.sent_at(&key)
         {
             let name = self.name(&key, now);
-            self.pursued.add(key, name, None, &over, sent);
+            self.pursued.add(key, name, &over, sent);
         }
         let mut ended = self.locals.end(bucket, end, now.store);
         match &end.scope {
