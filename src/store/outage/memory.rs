@@ -491,12 +491,14 @@ impl Memory {
             }
             EndScope::Handle(..) | EndScope::Others(..) | EndScope::All(_) => (None, false),
         };
+        // The journal goes by it: a clock that is behind must not make it earlier than the sign-in of what ends.
+        let at = known.map_or(now.store, |record| now.store.max(signed_in_at(record)));
         let ended = self.end(bucket, &end, known, since, false, now);
         let pending = (!is_needless).then(|| PendingEnd {
             scope: pending_scope(&end.scope, bucket, name, since),
             reason: end.reason,
             note: end.note,
-            at: now.store,
+            at,
         });
         (ended, pending)
     }
