@@ -724,6 +724,26 @@ impl Memory {
     }
 }
 
+#[cfg(test)]
+impl Memory {
+    /// All that it knows, in an order of its own: two that know the same say the same.
+    pub(super) fn summary(&self) -> String {
+        let mut parts = self.leases.told();
+        parts.extend(
+            self.ended
+                .assertions(|_| true)
+                .iter()
+                .map(|end| format!("{end:?}")),
+        );
+        parts.extend(self.due(|_| true).iter().map(|key| {
+            let (sent, bytes) = (self.locals.sent_at(key), key.digest.as_bytes());
+            format!("due {bytes:?} {sent:?} {}", self.busy.contains(key))
+        }));
+        parts.sort();
+        format!("{parts:?} {:?}", self.pursued)
+    }
+}
+
 /// Something that has to reach the store.
 #[derive(Debug)]
 #[cfg_attr(test, derive(Clone))]

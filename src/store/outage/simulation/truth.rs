@@ -75,6 +75,8 @@ struct Fact {
     since: u64,
     /// The store has lost it.
     lost: bool,
+    /// It waited for the store at first. Such an end spares a login that began before it and was stored after it.
+    was_pending: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -147,6 +149,11 @@ impl Truth {
                 what: what(),
             });
         }
+    }
+
+    /// What it knows, as text.
+    pub(super) fn summary(&self) -> String {
+        format!("{:?}{:?}{:?}", self.violation, self.facts, self.verified)
     }
 
     fn count(&mut self, what: &'static str) {
@@ -305,7 +312,8 @@ impl Truth {
                 && !fact.lost
                 && (fact.scope.covers(key, record)
                     || matches!((&fact.scope, begun), (Scope::User(user, before, kept), Some(at))
-                        if record.user() == Some(user.as_str())
+                        if !fact.was_pending
+                            && record.user() == Some(user.as_str())
                             && *kept != Some(record.handle())
                             && instant(at) < *before))
         });
@@ -590,6 +598,7 @@ impl Truth {
             committed,
             since: now,
             lost,
+            was_pending: !committed,
         });
         if self.facts.len() > 96 {
             self.facts.remove(0);
