@@ -51,6 +51,11 @@ impl Pursued {
         });
     }
 
+    #[cfg(test)]
+    pub(super) const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Those in these buckets.
     pub(crate) fn ends(&self, in_part: impl Fn(Bucket) -> bool) -> Vec<EndSessions> {
         let there = self.0.iter().filter(|pursuit| in_part(pursuit.bucket));
