@@ -283,6 +283,7 @@ impl World {
                 instance.is_idle()
                     && instance.epoch().up
                     && instance.journal.is_empty()
+                    && instance.memory.pursued.is_empty()
                     && instance.memory.due(|_| true).is_empty()
             });
             if idle && self.now - began > 2_500_000 {
