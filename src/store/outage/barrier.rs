@@ -193,10 +193,9 @@ impl Pass {
 
 /// What the store does not take is no sign that it is away.
 fn failure(outcomes: &[Result<(), Failure>]) -> Result<(), Failure> {
-    let failures = outcomes.iter().filter_map(|outcome| outcome.err());
+    let mut failures = outcomes.iter().filter_map(|outcome| outcome.err());
     failures
-        .filter(|failure| *failure != Failure::Other)
-        .last()
+        .find(|failure| *failure != Failure::Other)
         .map_or(Ok(()), Err)
 }
 

@@ -136,6 +136,17 @@ impl Leases {
         self.queue.shrink_to_fit();
     }
 
+    #[cfg(test)]
+    pub(super) fn told(&self) -> Vec<String> {
+        let leases = self.table.iter();
+        leases
+            .map(|(key, lease)| {
+                let (bytes, sent) = (key.digest.as_bytes(), lease.sent);
+                format!("{bytes:?} {sent:?} {:?}", lease.record.bytes())
+            })
+            .collect()
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.table.len()
     }

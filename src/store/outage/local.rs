@@ -123,11 +123,10 @@ impl Locals {
         let made = self.made.get(&replace.key).copied();
         let replaced = rules::replace(&mut self.shelf, now, replace);
         if let (Replaced::Replaced { .. }, Some(made)) = (&replaced, made) {
-            // The store may have the same session under its old key.
-            let (began_at, limit, sent) = match &replace.renewal {
-                Renewal::SameSession => (made.began_at, made.limit, made.sent),
-                Renewal::Reauthenticated { began_at, .. } => (*began_at, made.limit, made.sent),
-                Renewal::SignIn(sign_in) => (sign_in.began_at, sign_in.limit, None),
+            let (began_at, limit) = match &replace.renewal {
+                Renewal::SameSession => (made.began_at, made.limit),
+                Renewal::Reauthenticated { began_at, .. } => (*began_at, made.limit),
+                Renewal::SignIn(sign_in) => (sign_in.began_at, sign_in.limit),
             };
             self.made.insert(
                 replace.key.sibling(replace.successor),
@@ -135,7 +134,7 @@ impl Locals {
                     began_at,
                     limit,
                     at: made.at,
-                    sent,
+                    sent: None,
                 },
             );
         }

@@ -350,17 +350,15 @@ impl Memory {
             return Course::Here(Replaced::Refused(EndReason::Revoked), Here::Local);
         }
         let sent = self.locals.sent_at(&replace.key);
+        if sent.is_some() && !matches!(replace.renewal, Renewal::SignIn(_)) {
+            // The store may have it: there would be two of the same name.
+            return Course::Away;
+        }
         match self.locals.replace(replace, now.store, now.here) {
             Ok(replaced) => {
                 if let (Replaced::Replaced { .. }, Some(sent)) = (&replaced, sent) {
                     let over = End::new(EndReason::Regenerated, now.store);
-                    let (name, successor) = match replace.renewal {
-                        Renewal::SignIn(_) => (name_of(record), None),
-                        Renewal::SameSession | Renewal::Reauthenticated { .. } => {
-                            (None, Some(replace.successor))
-                        }
-                    };
-                    self.pursued.add(replace.key, name, successor, &over, sent);
+                    self.pursued.add(replace.key, name_of(record), &over, sent);
                 }
                 Course::Here(replaced, Here::Local)
             }
@@ -416,10 +414,15 @@ impl Memory {
             && let Some(sent) = self.locals.sent_at(&key)
         {
             let name = self.name(&key, now);
-            self.pursued.add(key, name, None, &over, sent);
+            self.pursued.add(key, name, &over, sent);
         }
         let mut ended = self.locals.end(bucket, end, now.store);
         match &end.scope {
+            // The store found nothing live under the key: what is there, it says to whoever asks.
+            EndScope::One(key, _) if up && known.is_none() && ended.last.is_none() => {
+                self.leases.remove(key);
+                self.staged.forget(key);
+            }
             EndScope::One(key, successor) => {
                 let leased = self.live_lease(key, now);
                 let known = ended.last.as_ref().or(known).or(leased.as_ref());
@@ -493,12 +496,14 @@ impl Memory {
             }
             EndScope::Handle(..) | EndScope::Others(..) | EndScope::All(_) => (None, false),
         };
+        // The journal goes by it: a clock that is behind must not make it earlier than the sign-in of what ends.
+        let at = known.map_or(now.store, |record| now.store.max(signed_in_at(record)));
         let ended = self.end(bucket, &end, known, since, false, now);
         let pending = (!is_needless).then(|| PendingEnd {
             scope: pending_scope(&end.scope, bucket, name, since),
             reason: end.reason,
             note: end.note,
-            at: now.store,
+            at,
         });
         (ended, pending)
     }
@@ -715,14 +720,35 @@ impl Memory {
     pub(crate) fn written(&mut self, apply: &Apply, applied: &Applied) -> bool {
         self.staged
             .written(&apply.key, apply.seen.as_ref().map(|seen: &Seen| seen.at));
-        match applied {
-            Applied::Saved(_) => true,
-            Applied::Conflict | Applied::NotAnInteger | Applied::TooLarge => false,
-            Applied::Moved | Applied::Ended(_) => {
-                self.staged.forget(&apply.key);
-                false
-            }
+        if let Applied::Saved(_) = applied {
+            return true;
         }
+        // It shows what was not written.
+        self.leases.remove(&apply.key);
+        if let Applied::Moved | Applied::Ended(_) = applied {
+            self.staged.forget(&apply.key);
+        }
+        false
+    }
+}
+
+#[cfg(test)]
+impl Memory {
+    /// All that it knows, in an order of its own: two that know the same say the same.
+    pub(super) fn summary(&self) -> String {
+        let mut parts = self.leases.told();
+        parts.extend(
+            self.ended
+                .assertions(|_| true)
+                .iter()
+                .map(|end| format!("{end:?}")),
+        );
+        parts.extend(self.due(|_| true).iter().map(|key| {
+            let (sent, bytes) = (self.locals.sent_at(key), key.digest.as_bytes());
+            format!("due {bytes:?} {sent:?} {}", self.busy.contains(key))
+        }));
+        parts.sort();
+        format!("{parts:?} {:?}", self.pursued)
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::time::SystemTime;
 
-use crate::id::{Bucket, Digest, Handle, RecordKey, UserId};
+use crate::id::{Bucket, Handle, RecordKey, UserId};
 use crate::record::End;
 use crate::store::late::RUNS_FOR;
 use crate::store::{EndScope, EndSessions};
@@ -27,18 +27,17 @@ struct Pursuit {
 
 impl Pursued {
     /// What was sent to be made under this key at `sent` is over. By its name, if it has a user: its key may have
-    /// changed meanwhile; else, and where the name goes on with another session here, by the key.
+    /// changed meanwhile.
     pub(crate) fn add(
         &mut self,
         key: RecordKey,
         name: Option<(UserId, Handle)>,
-        successor: Option<Digest>,
         over: &End,
         sent: SystemTime,
     ) {
         let scope = match name {
             Some((user, handle)) => EndScope::Handle(user, handle),
-            None => EndScope::One(key, successor),
+            None => EndScope::One(key, None),
         };
         self.0.push(Pursuit {
             bucket: key.bucket,
@@ -50,6 +49,11 @@ impl Pursued {
             },
             until: sent + RUNS_FOR,
         });
+    }
+
+    #[cfg(test)]
+    pub(super) const fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// Those in these buckets.

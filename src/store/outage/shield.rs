@@ -367,9 +367,8 @@ impl Shield {
                     part.answered(sent);
                     let now = away.moment();
                     let since = ended.since.unwrap_or(now.store);
-                    let last = ended.last.as_ref().or(known.as_ref());
                     away.memory(bucket)
-                        .end(bucket, &end, last, since, true, now);
+                        .end(bucket, &end, ended.last.as_ref(), since, true, now);
                     return Ok(Told::live(ended));
                 }
                 Err(error) => {

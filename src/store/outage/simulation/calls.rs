@@ -311,13 +311,14 @@ impl Instance {
                 }
                 Answer::Replaced(replaced, Freshness::Live)
             }
-            (Ask::End(end, known), Reply::Ended(ended)) => {
+            (Ask::End(end, _), Reply::Ended(ended)) => {
                 if let Some(since) = ended.since {
                     self.clocks.floor = self.clocks.floor.max(since);
                 }
                 let now = self.clocks.moment();
                 let since = ended.since.unwrap_or(now.store);
-                memory.end(bucket_of(&end.scope), end, known.as_ref(), since, true, now);
+                let last = ended.last.as_ref();
+                memory.end(bucket_of(&end.scope), end, last, since, true, now);
                 Answer::Ended(ended, Freshness::Live)
             }
             (Ask::List(..), Reply::Listed(mut records)) => {

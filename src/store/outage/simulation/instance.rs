@@ -93,6 +93,8 @@ pub(super) struct Clocks {
     pub(super) off: i64,
     /// A reading of the store's, and when it was made.
     pub(super) read: (u64, u64),
+    /// For so long the steady one had stood still then.
+    pub(super) slept_before: u64,
     /// No earlier instant of the store is shown than this.
     pub(super) floor: SystemTime,
 }
@@ -108,6 +110,11 @@ impl Clocks {
 
     pub(super) fn store(&self) -> SystemTime {
         self.reading().max(self.floor)
+    }
+
+    /// Whether the machine has slept since it heard of the store's clock: what it ends now is dated too early.
+    pub(super) const fn is_behind(&self) -> bool {
+        self.slept > self.slept_before
     }
 
     pub(super) const fn wall(&self) -> u64 {
@@ -275,7 +282,8 @@ impl Instance {
             Ok(Reply::Late(at)) => {
                 // A heartbeat brings the clock along.
                 if asker == Asker::Beat {
-                    self.clocks.read = (at, self.clocks.steady());
+                    (self.clocks.read, self.clocks.slept_before) =
+                        ((at, self.clocks.steady()), self.clocks.slept);
                 }
                 Err(Failure::Other)
             }
@@ -337,7 +345,8 @@ impl Instance {
         };
         match reply {
             Ok(Reply::Beat(beat, at)) => {
-                self.clocks.read = (at, self.clocks.steady());
+                (self.clocks.read, self.clocks.slept_before) =
+                    ((at, self.clocks.steady()), self.clocks.slept);
                 let owed = self.breaker.beat(beat, self.clocks.store());
                 let epoch = self.epoch();
                 self.check = Check::Telling {

@@ -9,6 +9,7 @@ mod random;
 mod request;
 mod rules;
 mod server;
+mod small;
 mod story;
 mod truth;
 mod walk;
@@ -59,10 +60,10 @@ fn tell(seed: u64, off: Option<Rule>, lines: usize) -> String {
     )
 }
 
-/// How much is tried: a second or two by itself, more where somebody asks for it.
+/// How many histories a thread tries.
 fn histories() -> u64 {
     let asked = std::env::var("SESSILE_HISTORIES").ok();
-    asked.and_then(|n| n.parse().ok()).unwrap_or(400)
+    asked.and_then(|n| n.parse().ok()).unwrap_or(8000)
 }
 
 #[test]

@@ -98,6 +98,7 @@ impl World {
             off,
             // It has connected once, and the answer was on its way for a moment.
             read: (self.now - 1_000, self.now),
+            slept_before: 0,
             floor: SystemTime::UNIX_EPOCH,
         };
         Instance::new(number, clocks)
@@ -199,6 +200,67 @@ impl World {
                 }
             }
         }
+    }
+
+    /// Heartbeats come and go at once, where they do.
+    pub(super) fn beat(&mut self) {
+        for _ in 0..2 {
+            let mut i = 0;
+            while i < self.flights.len() {
+                let before = self.flights.len();
+                if self.flights[i].asker == Asker::Beat && !self.flights[i].given_up {
+                    self.move_on(i);
+                }
+                if self.flights.len() >= before {
+                    i += 1;
+                }
+            }
+        }
+    }
+
+    /// All that decides what happens next, as text; numbers that are only drawn are as they were drawn.
+    pub(super) fn summary(&self) -> String {
+        use std::fmt::Write;
+        let mut text = format!("{} {:?} {}", self.now - EPOCH, self.server.state, self.next);
+        let tell = |contents: &Contents, text: &mut String| {
+            for (key, entry) in &contents.entries {
+                let _ = write!(text, "{} {entry:?};", super::story::key(key));
+            }
+            let _ = write!(text, "{:?} {:?}", contents.sinces, contents.beat);
+        };
+        tell(&self.server.contents, &mut text);
+        tell(&self.replica, &mut text);
+        for instance in &self.instances {
+            let _ = write!(
+                text,
+                "|{} {:?} {:?} {:?} {:?} {}",
+                instance.number,
+                instance.link,
+                instance.breaker,
+                instance.clocks,
+                instance.check,
+                instance.memory.summary(),
+            );
+            for end in instance.journal.all() {
+                let _ = write!(text, "{end:?}");
+            }
+            let _ = write!(text, "{:?}{:?}", instance.calls, instance.carries.len());
+        }
+        for flight in &self.flights {
+            let _ = write!(
+                text,
+                "|{} {:?} {:?} {} {:?} {}",
+                flight.from, flight.asker, flight.leg, flight.sent, flight.given_up, flight.server
+            );
+        }
+        let _ = write!(
+            text,
+            "|{:?}{:?}{}",
+            self.clients,
+            self.requests,
+            self.truth.summary()
+        );
+        text
     }
 
     fn execute(&mut self, i: usize) {
