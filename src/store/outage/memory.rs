@@ -720,15 +720,15 @@ impl Memory {
     pub(crate) fn written(&mut self, apply: &Apply, applied: &Applied) -> bool {
         self.staged
             .written(&apply.key, apply.seen.as_ref().map(|seen: &Seen| seen.at));
-        if let Applied::Saved(_) = applied {
-            return true;
+        let is_saved = matches!(applied, Applied::Saved(_));
+        if !is_saved || !self.staged.has(&apply.key) {
+            // It shows what was not written, or what was, beside what others have changed meanwhile.
+            self.leases.remove(&apply.key);
         }
-        // It shows what was not written.
-        self.leases.remove(&apply.key);
         if let Applied::Moved | Applied::Ended(_) = applied {
             self.staged.forget(&apply.key);
         }
-        false
+        is_saved
     }
 }
 
