@@ -708,6 +708,12 @@ impl Memory {
             Created::Refused(reason) => *reason,
             Created::Exists | Created::TooLarge => EndReason::StoreLost,
         };
+        if let Some(sent) = self.locals.sent_at(&create.key) {
+            // Sent before, and given up: that one may yet find room.
+            let over = End::new(reason, now.store);
+            self.pursued
+                .add(create.key, name_of(&create.record), &over, sent);
+        }
         self.locals.refused(&create.key, reason, now.store);
     }
 
