@@ -326,6 +326,7 @@ impl Truth {
             }
             News::NotTaken(key) => {
                 self.local.remove(key);
+                self.requested.push(Scope::Key(*key));
             }
             News::Emptied => {
                 self.pending.retain(|_, (made, _)| *made != at);
