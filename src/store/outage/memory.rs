@@ -511,20 +511,22 @@ impl Memory {
     /// An end that a journal has from before: it holds here as any other.
     pub(crate) fn recall(&mut self, pending: &PendingEnd, now: Stamp) {
         let over = pending.end();
-        match &pending.scope {
-            PendingScope::Key(key) => self.ended.unknown(*key, over, None, now),
-            PendingScope::Handle {
-                user,
-                bucket,
-                handle,
-            } => self.ended.handle(*bucket, user, *handle, over, now),
+        let bucket = pending.scope.bucket();
+        // It may be of one that was on its way to the store when this was written down.
+        let scope = match &pending.scope {
+            PendingScope::Key(key) => {
+                self.ended.unknown(*key, over.clone(), None, now);
+                EndScope::One(*key, None)
+            }
+            PendingScope::Handle { user, handle, .. } => {
+                self.ended.handle(bucket, user, *handle, over.clone(), now);
+                EndScope::Handle(user.clone(), *handle)
+            }
             PendingScope::User {
-                user,
-                bucket,
-                keep,
-                before,
-            } => self.ended.user(*bucket, user, *before, *keep, over, now),
-        }
+                user, keep, before, ..
+            } => return self.ended.user(bucket, user, *before, *keep, over, now),
+        };
+        self.pursued.end(bucket, scope, &over, pending.at);
     }
 
     /// Adds those of a user's leases that end.
@@ -713,6 +715,12 @@ impl Memory {
             Created::Refused(reason) => *reason,
             Created::Exists | Created::TooLarge => EndReason::StoreLost,
         };
+        if let Some(sent) = self.locals.sent_at(&create.key) {
+            // Sent before, and given up: that one may yet find room.
+            let over = End::new(reason, now.store);
+            self.pursued
+                .add(create.key, name_of(&create.record), &over, sent);
+        }
         self.locals.refused(&create.key, reason, now.store);
     }
 

@@ -39,8 +39,13 @@ impl Pursued {
             Some((user, handle)) => EndScope::Handle(user, handle),
             None => EndScope::One(key, None),
         };
+        self.end(key.bucket, scope, over, sent);
+    }
+
+    /// What this ends may have been sent at `sent` at the latest.
+    pub(crate) fn end(&mut self, bucket: Bucket, scope: EndScope, over: &End, sent: SystemTime) {
         self.0.push(Pursuit {
-            bucket: key.bucket,
+            bucket,
             end: EndSessions {
                 scope,
                 reason: over.reason,

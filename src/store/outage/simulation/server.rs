@@ -130,9 +130,8 @@ impl Contents {
     }
 
     pub(super) fn all_live(&self, now: SystemTime) -> impl Iterator<Item = (&RecordKey, &Record)> {
-        self.entries
-            .iter()
-            .filter_map(move |(key, _)| Some((key, self.live(key, now)?)))
+        let keys = self.entries.keys();
+        keys.filter_map(move |key| Some((key, self.live(key, now)?)))
     }
 }
 

@@ -311,7 +311,11 @@ impl Truth {
                 }
                 if let Some(scope) = missing {
                     self.fail(Property::ToldBeforeRead, || {
-                        format!("the store is read and does not know of {scope:?}")
+                        let key = match &scope {
+                            Scope::Key(key) => key.tell(),
+                            Scope::Handle(_) | Scope::User(..) => String::new(),
+                        };
+                        format!("the store is read and does not know of {scope:?} {key}")
                     });
                 }
             }
@@ -322,6 +326,7 @@ impl Truth {
             }
             News::NotTaken(key) => {
                 self.local.remove(key);
+                self.requested.push(Scope::Key(*key));
             }
             News::Emptied => {
                 self.pending.retain(|_, (made, _)| *made != at);
