@@ -642,10 +642,7 @@ impl Memory {
             }
         }
         if holds(Rule::Barrier) {
-            // What was written on a lease is read from it until the store has it.
-            let staged = &self.staged;
-            self.leases
-                .drop_if(|key| in_part(key.bucket) && !staged.has(key));
+            self.leases.drop_if(|key| in_part(key.bucket));
         }
         lost
     }
