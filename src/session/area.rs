@@ -52,6 +52,7 @@ impl Area {
             since: self.began,
             leases: 0,
             local: 0,
+            memory: 0,
             pending: 0,
         })
     }

@@ -290,11 +290,13 @@ impl Away {
             since,
             leases: 0,
             local: 0,
+            memory: 0,
             pending: self.journaled.load(Ordering::Relaxed),
         };
         for memory in self.memories() {
             health.leases += memory.leases.len();
             health.local += memory.locals.len();
+            health.memory += memory.leases.bytes() + memory.locals.bytes();
             health.pending += memory.staged.len();
         }
         health

@@ -221,10 +221,6 @@ impl Ended {
         users.chain(handles).chain(keys).collect()
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.keys.len() + self.handles.len() + self.users.len()
-    }
-
     /// Forgets what is long ago, and the oldest of what is too much.
     fn tidy(&mut self, now: Stamp) {
         while let Some((noted, _)) = self.order.front()

@@ -87,6 +87,7 @@ pub(crate) enum Added {
     Full,
 }
 
+#[cfg(test)]
 /// How many ends there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct JournalCounts {
@@ -293,10 +294,12 @@ impl Journal {
         self.ends.len()
     }
 
+    #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
         self.ends.is_empty()
     }
 
+    #[cfg(test)]
     pub(crate) fn counts(&self) -> JournalCounts {
         JournalCounts {
             sessions: self.ends.len() - self.of_users,

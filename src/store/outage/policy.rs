@@ -86,6 +86,9 @@ pub struct Health {
     pub leases: usize,
     /// How many sessions were made here and are not in the store yet.
     pub local: usize,
+    /// How many bytes these take, with what belongs to them: see
+    /// [`outage_memory`](crate::SessionLayerBuilder::outage_memory).
+    pub memory: usize,
     /// How many ends, and sessions with writes, have to reach the store yet.
     pub pending: usize,
 }
