@@ -192,8 +192,8 @@ impl Truth {
             Ask::Load(..) | Ask::Create(_) | Ask::Apply(..) | Ask::List(..) => return,
         };
         self.requested.push(scope);
-        if self.requested.len() > 512 {
-            self.requested.drain(..256);
+        if self.requested.len() > 4096 {
+            self.requested.drain(..1024);
         }
     }
 
@@ -304,7 +304,8 @@ impl Truth {
                     if !fact.committed {
                         (fact.committed, fact.since) = (true, now);
                     }
-                    let holds = fact.holds(&server.contents, instant(now));
+                    let holds = fact.holds(&server.contents, instant(now))
+                        || fact.is_past(&server.contents, instant(now), &self.was_local);
                     if !holds {
                         missing = Some(fact.scope.clone());
                     }
@@ -410,6 +411,16 @@ impl From<PendingScope> for Scope {
 }
 
 impl Fact {
+    /// Known, and not guarded against: the store has lost a session made elsewhere together with its single end, and
+    /// the instance that made it, and was never told what became of it, brings it once more. Asserting the end again
+    /// finds nothing, and leaves nothing.
+    fn is_past(&self, contents: &Contents, now: SystemTime, local: &BTreeSet<RecordKey>) -> bool {
+        let mut live = contents.all_live(now);
+        self.lost
+            && !matches!(self.scope, Scope::User(..))
+            && live.all(|(key, record)| !self.scope.covers(key, record) || local.contains(key))
+    }
+
     /// Whether the store would also refuse what is brought to it later.
     fn stands(&self, contents: &Contents, now: SystemTime) -> bool {
         let is_buried = match &self.scope {

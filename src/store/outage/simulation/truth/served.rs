@@ -335,6 +335,7 @@ impl Truth {
                 fact.by == me
                     && now - fact.acknowledged < micros(REMEMBERED)
                     && !fact.holds(&server.contents, instant(now))
+                    && !fact.is_past(&server.contents, instant(now), &self.was_local)
             });
             if let Some(scope) = open.map(|fact| fact.scope.clone()) {
                 self.fail(Property::Terminates, || {
