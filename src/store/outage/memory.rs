@@ -721,6 +721,10 @@ impl Memory {
     pub(crate) fn written(&mut self, apply: &Apply, applied: &Applied) -> bool {
         self.staged
             .written(&apply.key, apply.seen.as_ref().map(|seen: &Seen| seen.at));
+        if !matches!(applied, Applied::Saved(_)) {
+            // It shows what was not written.
+            self.leases.remove(&apply.key);
+        }
         match applied {
             Applied::Saved(_) => true,
             Applied::Conflict | Applied::NotAnInteger | Applied::TooLarge => false,
