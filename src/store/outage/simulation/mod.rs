@@ -63,7 +63,7 @@ fn tell(seed: u64, off: Option<Rule>, lines: usize) -> String {
 /// How many histories are tried.
 fn histories() -> u64 {
     let asked = std::env::var("SESSILE_HISTORIES").ok();
-    asked.and_then(|n| n.parse().ok()).unwrap_or(12_000)
+    asked.and_then(|n| n.parse().ok()).unwrap_or(8_000)
 }
 
 #[test]

@@ -125,6 +125,8 @@ pub(super) struct Truth {
     local: BTreeMap<RecordKey, (usize, u64, Record)>,
     /// Those that ever were.
     was_local: BTreeSet<RecordKey>,
+    /// Those of which the store has said that they are over.
+    over: BTreeSet<RecordKey>,
     /// When the store lost something the last time.
     lost_at: u64,
     pub(super) counts: BTreeMap<&'static str, u64>,
@@ -305,7 +307,8 @@ impl Truth {
                         (fact.committed, fact.since) = (true, now);
                     }
                     let holds = fact.holds(&server.contents, instant(now))
-                        || fact.is_past(&server.contents, instant(now), &self.was_local);
+                        || (self.lost_at > 0
+                            && fact.is_past(&server.contents, instant(now), &self.was_local));
                     if !holds {
                         missing = Some(fact.scope.clone());
                     }
@@ -377,8 +380,9 @@ impl Truth {
     /// What was lost may have been asserted again.
     fn made_good(&mut self, contents: &Contents, now: u64) {
         for fact in &mut self.facts {
-            if fact.lost {
-                fact.lost = !fact.stands(contents, instant(now));
+            if fact.lost && fact.stands(contents, instant(now)) {
+                // Reads that were sent before may have come before.
+                (fact.lost, fact.since) = (false, now);
             }
         }
     }
@@ -416,8 +420,7 @@ impl Fact {
     /// finds nothing, and leaves nothing.
     fn is_past(&self, contents: &Contents, now: SystemTime, local: &BTreeSet<RecordKey>) -> bool {
         let mut live = contents.all_live(now);
-        self.lost
-            && !matches!(self.scope, Scope::User(..))
+        !matches!(self.scope, Scope::User(..))
             && live.all(|(key, record)| !self.scope.covers(key, record) || local.contains(key))
     }
 
