@@ -712,7 +712,7 @@ impl Memory {
             Created::Refused(reason) => *reason,
             Created::Exists | Created::TooLarge => EndReason::StoreLost,
         };
-        if let Some(sent) = self.locals.sent_at(&create.key) {
+        if let (Created::AtLimit, Some(sent)) = (created, self.locals.sent_at(&create.key)) {
             // Sent before, and given up: that one may yet find room.
             let over = End::new(reason, now.store);
             self.pursued

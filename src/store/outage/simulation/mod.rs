@@ -60,22 +60,22 @@ fn tell(seed: u64, off: Option<Rule>, lines: usize) -> String {
     )
 }
 
-/// How many histories a thread tries.
+/// How many histories are tried.
 fn histories() -> u64 {
     let asked = std::env::var("SESSILE_HISTORIES").ok();
-    asked.and_then(|n| n.parse().ok()).unwrap_or(8000)
+    asked.and_then(|n| n.parse().ok()).unwrap_or(8_000)
 }
 
 #[test]
 fn no_history_breaks_an_invariant() {
     let threads = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
-    let each = histories();
+    let all = histories();
     let began = std::time::Instant::now();
     let (mut steps, mut counts) = (0, BTreeMap::new());
     std::thread::scope(|scope| {
         let runs: Vec<_> = (0..threads)
             .map(|thread| {
-                scope.spawn(move || search((0..each).map(|n| n * threads + thread), None))
+                scope.spawn(move || search((thread..all).step_by(threads as usize), None))
             })
             .collect();
         for run in runs {

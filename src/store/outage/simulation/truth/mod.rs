@@ -125,6 +125,8 @@ pub(super) struct Truth {
     local: BTreeMap<RecordKey, (usize, u64, Record)>,
     /// Those that ever were.
     was_local: BTreeSet<RecordKey>,
+    /// Those of which the store has said that they are over.
+    over: BTreeSet<RecordKey>,
     /// When the store lost something the last time.
     lost_at: u64,
     pub(super) counts: BTreeMap<&'static str, u64>,
@@ -192,8 +194,8 @@ impl Truth {
             Ask::Load(..) | Ask::Create(_) | Ask::Apply(..) | Ask::List(..) => return,
         };
         self.requested.push(scope);
-        if self.requested.len() > 512 {
-            self.requested.drain(..256);
+        if self.requested.len() > 4096 {
+            self.requested.drain(..1024);
         }
     }
 
@@ -304,7 +306,9 @@ impl Truth {
                     if !fact.committed {
                         (fact.committed, fact.since) = (true, now);
                     }
-                    let holds = fact.holds(&server.contents, instant(now));
+                    let holds = fact.holds(&server.contents, instant(now))
+                        || (self.lost_at > 0
+                            && fact.is_past(&server.contents, instant(now), &self.was_local));
                     if !holds {
                         missing = Some(fact.scope.clone());
                     }
@@ -376,8 +380,9 @@ impl Truth {
     /// What was lost may have been asserted again.
     fn made_good(&mut self, contents: &Contents, now: u64) {
         for fact in &mut self.facts {
-            if fact.lost {
-                fact.lost = !fact.stands(contents, instant(now));
+            if fact.lost && fact.stands(contents, instant(now)) {
+                // Reads that were sent before may have come before.
+                (fact.lost, fact.since) = (false, now);
             }
         }
     }
@@ -410,6 +415,15 @@ impl From<PendingScope> for Scope {
 }
 
 impl Fact {
+    /// Known, and not guarded against: the store has lost a session made elsewhere together with its single end, and
+    /// the instance that made it, and was never told what became of it, brings it once more. Asserting the end again
+    /// finds nothing, and leaves nothing.
+    fn is_past(&self, contents: &Contents, now: SystemTime, local: &BTreeSet<RecordKey>) -> bool {
+        let mut live = contents.all_live(now);
+        !matches!(self.scope, Scope::User(..))
+            && live.all(|(key, record)| !self.scope.covers(key, record) || local.contains(key))
+    }
+
     /// Whether the store would also refuse what is brought to it later.
     fn stands(&self, contents: &Contents, now: SystemTime) -> bool {
         let is_buried = match &self.scope {

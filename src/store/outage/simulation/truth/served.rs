@@ -278,7 +278,10 @@ impl Truth {
     ) {
         match &call.read {
             // The store said so itself.
-            Some(None | Some(Entry::Ended(_))) => return,
+            Some(None | Some(Entry::Ended(_))) => {
+                self.over.insert(*key);
+                return;
+            }
             Some(Some(Entry::Live(_))) | None => {}
         }
         let reason = match entry {
@@ -292,7 +295,7 @@ impl Truth {
         let is_asked_for = match self.keys.get(key) {
             Some(record) => self.requested.iter().any(|scope| scope.covers(key, record)),
             None => true,
-        };
+        } || self.over.contains(key);
         let is_true = match reason {
             Some(EndReason::Idle | EndReason::Absolute) => is_by_clock,
             Some(EndReason::Limit | EndReason::LoggedOut | EndReason::Revoked) => is_asked_for,
@@ -335,6 +338,8 @@ impl Truth {
                 fact.by == me
                     && now - fact.acknowledged < micros(REMEMBERED)
                     && !fact.holds(&server.contents, instant(now))
+                    && !(self.lost_at > 0
+                        && fact.is_past(&server.contents, instant(now), &self.was_local))
             });
             if let Some(scope) = open.map(|fact| fact.scope.clone()) {
                 self.fail(Property::Terminates, || {
