@@ -3,7 +3,7 @@
 //! On memory alone: what is told once a minute, since the clock of Redis cannot be moved; no store has a part in it.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -42,8 +42,14 @@ impl<S: tracing::Subscriber> Layer<S> for Collector {
     }
 }
 
+/// A second subscriber that stays. As long as there is but one, the first thread that comes to an event decides for all
+/// whether anybody listens to it, and another test's has none.
+static SECOND: LazyLock<tracing::Dispatch> =
+    LazyLock::new(|| tracing::Dispatch::new(tracing_subscriber::registry()));
+
 impl Collector {
     pub(crate) fn install() -> (Self, tracing::subscriber::DefaultGuard) {
+        LazyLock::force(&SECOND);
         let collector = Self::default();
         let subscriber = tracing_subscriber::registry().with(collector.clone());
         (collector, tracing::subscriber::set_default(subscriber))
