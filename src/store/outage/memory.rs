@@ -2,26 +2,24 @@
 //!
 //! Pure: no store, no clock, no lock. The shell ([`shield`](super::shield)) and the simulation call the same functions.
 
+mod delivery;
+mod ends;
+
 use std::time::{Duration, SystemTime};
 
 use hashbrown::HashSet;
 
-use super::breaker::Continuity;
 use super::ended::Ended;
-use super::journal::{PendingEnd, PendingScope};
 use super::lease::Leases;
 use super::local::{self, Locals};
 use super::pursued::Pursued;
-use super::rule::{Rule, holds};
 use super::staged::{Staged, compared};
 use super::stamp::Stamp;
-use crate::id::{Bucket, Handle, RecordKey, UserId};
-use crate::record::{ChangeError, End, EndReason, Entry, Guard, Op, Record, Seen, Tombstone};
+use crate::id::{Handle, RecordKey, UserId};
+use crate::record::{ChangeError, End, EndReason, Entry, Guard, Op, Record, Tombstone};
 use crate::store::rules::{self, signed_in_at};
-use crate::store::{
-    Applied, Apply, Create, Created, EndScope, EndSessions, EndedSession, EndedSessions, Renewal,
-    Replace, Replaced,
-};
+use crate::store::{Applied, Apply, Create, Created, EndedSession, Renewal, Replace, Replaced};
+pub(crate) use delivery::Delivery;
 
 /// Now, for this machine and for the store.
 #[derive(Debug, Clone, Copy)]
@@ -387,177 +385,6 @@ impl Memory {
         self.leases.keep(successor, record.clone(), sent, now.here);
     }
 
-    /// Notes that an end takes effect here, and carries it out on what is here. `since` is from when on sign-ins are let
-    /// in after an end of all. Gives what was ended, as far as it is known here: of a user's leases only where the store,
-    /// who knows them all, is not asked. `known`: the record under the key, where one ends.
-    pub(crate) fn end(
-        &mut self,
-        bucket: Bucket,
-        end: &EndSessions,
-        known: Option<&Record>,
-        since: SystemTime,
-        up: bool,
-        now: Moment,
-    ) -> EndedSessions {
-        let over = End {
-            reason: end.reason,
-            at: now.store,
-            note: end.note.clone(),
-        };
-        let here = match &end.scope {
-            EndScope::One(key, _) => Some(*key),
-            EndScope::Handle(_, handle) => self.locals.named(*handle),
-            // None of those is made any more, once the store knows of it.
-            EndScope::Others(..) | EndScope::All(_) => None,
-        };
-        if let Some(key) = here
-            && let Some(sent) = self.locals.sent_at(&key)
-        {
-            let name = self.name(&key, now);
-            self.pursued.add(key, name, &over, sent);
-        }
-        let mut ended = self.locals.end(bucket, end, now.store);
-        match &end.scope {
-            // The store found nothing live under the key: what is there, it says to whoever asks.
-            EndScope::One(key, _) if up && known.is_none() && ended.last.is_none() => {
-                self.leases.remove(key);
-                self.staged.forget(key);
-            }
-            EndScope::One(key, successor) => {
-                let leased = self.live_lease(key, now);
-                let known = ended.last.as_ref().or(known).or(leased.as_ref());
-                if let Some(record) = known {
-                    // Also under the keys that it had before: there may be leases of those.
-                    if let (Some(user), None) = (record.user(), successor) {
-                        self.ended.handle(
-                            bucket,
-                            &user.into(),
-                            record.handle(),
-                            over.clone(),
-                            now.here,
-                        );
-                    }
-                    let tombstone = Tombstone {
-                        handle: record.handle(),
-                        end: over,
-                        successor: *successor,
-                    };
-                    self.ended.key(*key, tombstone, now.here);
-                } else {
-                    self.ended.unknown(*key, over, *successor, now.here);
-                }
-                self.leases.remove(key);
-                self.staged.forget(key);
-                if let (None, Some(record)) = (&ended.last, leased) {
-                    ended.sessions.push(session(&record));
-                    ended.last = Some(record);
-                }
-            }
-            EndScope::Handle(user, handle) => {
-                if !up {
-                    self.leased(user, now, &mut ended, |record| record.handle() == *handle);
-                }
-                self.ended.handle(bucket, user, *handle, over, now.here);
-            }
-            EndScope::Others(user, kept) => {
-                if !up {
-                    self.leased(user, now, &mut ended, |record| {
-                        record.handle() != *kept && signed_in_at(record) < since
-                    });
-                }
-                self.ended
-                    .user(bucket, user, since, Some(*kept), over, now.here);
-            }
-            EndScope::All(user) => {
-                if !up {
-                    self.leased(user, now, &mut ended, |record| signed_in_at(record) < since);
-                }
-                self.ended.user(bucket, user, since, None, over, now.here);
-            }
-        }
-        ended
-    }
-
-    /// The same while the store is away: and what it has to be told, if it can have what ends. `known`: the record under
-    /// the key, where one ends that the caller has read.
-    pub(crate) fn end_later(
-        &mut self,
-        bucket: Bucket,
-        end: EndSessions,
-        known: Option<&Record>,
-        since: SystemTime,
-        now: Moment,
-    ) -> (EndedSessions, Option<PendingEnd>) {
-        let (name, is_needless) = match &end.scope {
-            // By its name, since its key may have changed meanwhile.
-            EndScope::One(key, _) => {
-                let name = known.map_or_else(|| self.name(key, now), name_of);
-                (name, self.is_only_here(key))
-            }
-            EndScope::Handle(..) | EndScope::Others(..) | EndScope::All(_) => (None, false),
-        };
-        // The journal goes by it: a clock that is behind must not make it earlier than the sign-in of what ends.
-        let at = known.map_or(now.store, |record| now.store.max(signed_in_at(record)));
-        let ended = self.end(bucket, &end, known, since, false, now);
-        let pending = (!is_needless).then(|| PendingEnd {
-            scope: pending_scope(&end.scope, bucket, name, since),
-            reason: end.reason,
-            note: end.note,
-            at,
-        });
-        (ended, pending)
-    }
-
-    /// An end that a journal has from before: it holds here as any other.
-    pub(crate) fn recall(&mut self, pending: &PendingEnd, now: Stamp) {
-        let over = pending.end();
-        let bucket = pending.scope.bucket();
-        // It may be of one that was on its way to the store when this was written down.
-        let scope = match &pending.scope {
-            PendingScope::Key(key) => {
-                self.ended.unknown(*key, over.clone(), None, now);
-                EndScope::One(*key, None)
-            }
-            PendingScope::Handle { user, handle, .. } => {
-                self.ended.handle(bucket, user, *handle, over.clone(), now);
-                EndScope::Handle(user.clone(), *handle)
-            }
-            PendingScope::User {
-                user, keep, before, ..
-            } => return self.ended.user(bucket, user, *before, *keep, over, now),
-        };
-        self.pursued.end(bucket, scope, &over, pending.at);
-    }
-
-    /// Adds those of a user's leases that end.
-    fn leased(
-        &self,
-        user: &UserId,
-        now: Moment,
-        ended: &mut EndedSessions,
-        which: impl Fn(&Record) -> bool,
-    ) {
-        for (key, record) in self.leases.of(user, now.here) {
-            if which(record)
-                && record.end_at(now.store).is_none()
-                && self.ended.covers(key, record).is_none()
-            {
-                ended.sessions.push(session(record));
-            }
-        }
-    }
-
-    /// These went over the limit.
-    fn limited(&mut self, bucket: Bucket, ended: &[EndedSession], now: Moment) {
-        let end = End::new(EndReason::Limit, now.store);
-        for session in ended {
-            if let Some(user) = &session.user {
-                self.ended
-                    .handle(bucket, user, session.handle, end.clone(), now.here);
-            }
-        }
-    }
-
     /// A session that was made here.
     fn local(&self, key: &RecordKey, up: bool, now: Moment) -> Course<Entry> {
         if self.busy.contains(key) || (up && self.locals.has(key)) {
@@ -608,135 +435,6 @@ impl Memory {
     }
 }
 
-/// What has to reach the store after it was away.
-impl Memory {
-    /// The same ends once more: for a store that may have lost them, all; else those of what may come yet.
-    pub(crate) fn assertions(
-        &self,
-        in_part: impl Fn(Bucket) -> bool,
-        all: bool,
-    ) -> Vec<EndSessions> {
-        let mut ends = self.pursued.ends(&in_part);
-        if all {
-            ends.extend(self.ended.assertions(in_part));
-        }
-        ends
-    }
-
-    /// The store is about to be read again: what was known of it without asking no longer counts. One that came back
-    /// empty gets nothing of before: what would keep the ended ones out is gone with the rest.
-    pub(crate) fn recover(
-        &mut self,
-        in_part: impl Fn(Bucket) -> bool,
-        continuity: Continuity,
-        now: Moment,
-    ) -> usize {
-        let mut lost = 0;
-        if continuity == Continuity::Empty {
-            for key in self.locals.keys(&in_part) {
-                self.locals.refused(&key, EndReason::StoreLost, now.store);
-                lost += 1;
-            }
-            for key in self.staged.keys(&in_part) {
-                self.staged.forget(&key);
-            }
-        }
-        if holds(Rule::Barrier) {
-            self.leases.drop_if(|key| in_part(key.bucket));
-        }
-        lost
-    }
-
-    /// The sessions in these buckets that have something to bring to the store.
-    pub(crate) fn due(&self, in_part: impl Fn(Bucket) -> bool) -> Vec<RecordKey> {
-        let mut keys = self.locals.keys(&in_part);
-        keys.extend(self.staged.keys(&in_part));
-        keys
-    }
-
-    /// Begins to bring a session's to the store. `None`: there is nothing, or somebody is at it.
-    pub(crate) fn begin(&mut self, key: &RecordKey, now: Moment) -> Option<Delivery> {
-        if self.busy.contains(key) {
-            return None;
-        }
-        let delivery = self.next(key, now)?;
-        self.busy.insert(*key);
-        Some(delivery)
-    }
-
-    /// What comes next of a session that was begun.
-    pub(crate) fn next(&mut self, key: &RecordKey, now: Moment) -> Option<Delivery> {
-        if self.locals.has(key) {
-            if let Some(create) = self.locals.promotion(key, now.store, now.here)
-                && self.ended.covers(key, &create.record).is_none()
-            {
-                self.locals.sent(key, now.store);
-                return Some(Delivery::Promote(Box::new(create)));
-            }
-            // It is over, by its clocks or by an end.
-            self.locals.promoted(key);
-        }
-        let (changes, seen) = self.staged.next(key)?;
-        Some(Delivery::Write(Box::new(Apply {
-            key: *key,
-            changes,
-            seen,
-            read: None,
-        })))
-    }
-
-    /// Whether something of this session has to reach the store.
-    pub(crate) fn is_due(&self, key: &RecordKey) -> bool {
-        self.busy.contains(key) || self.locals.has(key) || self.staged.has(key)
-    }
-
-    /// Whether the session was made here, and the store cannot have it.
-    fn is_only_here(&self, key: &RecordKey) -> bool {
-        self.locals.has(key) && self.locals.sent_at(key).is_none()
-    }
-
-    /// Nobody is at this session any more.
-    pub(crate) fn finish(&mut self, key: &RecordKey) {
-        self.busy.remove(key);
-    }
-
-    /// What the store said to a promotion.
-    pub(crate) fn promoted(&mut self, create: &Create, created: &Created, now: Moment) {
-        let reason = match created {
-            Created::Created(ended) => {
-                self.limited(create.key.bucket, ended, now);
-                self.locals.promoted(&create.key);
-                return;
-            }
-            Created::AtLimit => EndReason::Limit,
-            Created::Refused(reason) => *reason,
-            Created::Exists | Created::TooLarge => EndReason::StoreLost,
-        };
-        if let (Created::AtLimit, Some(sent)) = (created, self.locals.sent_at(&create.key)) {
-            // Sent before, and given up: that one may yet find room.
-            let over = End::new(reason, now.store);
-            self.pursued
-                .add(create.key, name_of(&create.record), &over, sent);
-        }
-        self.locals.refused(&create.key, reason, now.store);
-    }
-
-    /// What the store said to a staged write: whether it was made.
-    pub(crate) fn written(&mut self, apply: &Apply, applied: &Applied) -> bool {
-        self.staged
-            .written(&apply.key, apply.seen.as_ref().map(|seen: &Seen| seen.at));
-        let is_saved = matches!(applied, Applied::Saved(_));
-        if !is_saved || !self.staged.has(&apply.key) {
-            // It shows what was not written, or what was, beside what others have changed meanwhile.
-            self.leases.remove(&apply.key);
-        }
-        if let Applied::Moved | Applied::Ended(_) = applied {
-            self.staged.forget(&apply.key);
-        }
-        is_saved
-    }
-}
-
 #[cfg(test)]
 impl Memory {
     /// All that it knows, in an order of its own: two that know the same say the same.
@@ -757,51 +455,8 @@ impl Memory {
     }
 }
 
-/// Something that has to reach the store.
-#[derive(Debug)]
-#[cfg_attr(test, derive(Clone))]
-pub(crate) enum Delivery {
-    /// A session that was made here.
-    Promote(Box<Create>),
-    /// What was written on a lease.
-    Write(Box<Apply>),
-}
-
 fn name_of(record: &Record) -> Option<(UserId, Handle)> {
     Some((record.user()?.into(), record.handle()))
-}
-
-fn pending_scope(
-    scope: &EndScope,
-    bucket: Bucket,
-    name: Option<(UserId, Handle)>,
-    before: SystemTime,
-) -> PendingScope {
-    match (scope, name) {
-        (EndScope::One(key, _), None) => PendingScope::Key(*key),
-        (EndScope::One(..), Some((user, handle))) => PendingScope::Handle {
-            user,
-            bucket,
-            handle,
-        },
-        (EndScope::Handle(user, handle), _) => PendingScope::Handle {
-            user: user.clone(),
-            bucket,
-            handle: *handle,
-        },
-        (EndScope::Others(user, kept), _) => PendingScope::User {
-            user: user.clone(),
-            bucket,
-            keep: Some(*kept),
-            before,
-        },
-        (EndScope::All(user), _) => PendingScope::User {
-            user: user.clone(),
-            bucket,
-            keep: None,
-            before,
-        },
-    }
 }
 
 fn session(record: &Record) -> EndedSession {

@@ -22,7 +22,6 @@ impl Worker {
             .args([
                 "--exact",
                 "store::outage::file::killed::worker",
-                "--ignored",
                 "--nocapture",
                 "--quiet",
             ])
@@ -72,8 +71,8 @@ impl Drop for Worker {
 }
 
 /// Adds ends and acknowledges every second one, and says of each when it is durable; until it is killed.
+/// Among the other tests it has nothing to do: it is the process that they start and kill.
 #[test]
-#[ignore = "the process that the other tests kill"]
 fn worker() {
     let Some(path) = std::env::var_os(WORKER) else {
         return;

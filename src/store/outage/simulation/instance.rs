@@ -75,8 +75,8 @@ pub(super) struct Instance {
 pub(super) enum News {
     /// It has told the store everything; and whether it did not read it until now. The beat was sent at that instant.
     Told { sent: u64, was_away: bool },
-    /// This came of a staged write.
-    Written(Vec<i64>, bool),
+    /// A staged write is done with: what it added.
+    Written(Vec<i64>),
     /// The store does not take a session that was made here.
     NotTaken(RecordKey),
     /// The store had lost everything.
@@ -509,14 +509,14 @@ impl Instance {
                 None
             }
             (Delivery::Write(apply), Ok(Reply::Applied(applied))) => {
-                let made = self.memory.written(&apply, &applied);
-                self.news.push(News::Written(added(&apply.changes), made));
+                self.memory.written(&apply, &applied);
+                self.news.push(News::Written(added(&apply.changes)));
                 None
             }
             (Delivery::Write(apply), Err(failure)) => {
                 if is_done_at_most_once(&apply.changes, failure) {
                     self.memory.written(&apply, &Applied::Conflict);
-                    self.news.push(News::Written(added(&apply.changes), false));
+                    self.news.push(News::Written(added(&apply.changes)));
                 }
                 Some(failure)
             }

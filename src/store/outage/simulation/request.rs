@@ -197,7 +197,7 @@ impl World {
                 Some(live) if user.as_ref() == Some(who) => {
                     let handle = self.handle();
                     let record = record(handle, Some(who.clone()), now, Vec::new());
-                    self.truth.begun(handle, Some(who.clone()), request.began);
+                    self.truth.begun(handle, request.began);
                     let renewal = Renewal::SignIn(Box::new(SignIn {
                         record,
                         keep: vec!["v".into()],
@@ -319,7 +319,7 @@ impl World {
             bucket: place,
             digest: self.digest(),
         };
-        self.truth.begun(handle, user.clone(), request.began);
+        self.truth.begun(handle, request.began);
         Ask::Create(Create {
             key,
             limit: user.as_ref().and(self.limit),

@@ -93,7 +93,6 @@ enum Scope {
 /// A session's beginning.
 #[derive(Debug, Clone)]
 struct Begun {
-    user: Option<UserId>,
     at: u64,
     /// When it was acknowledged as committed.
     committed: Option<u64>,
@@ -166,9 +165,8 @@ impl Truth {
     }
 
     /// A request begins to make a session.
-    pub(super) fn begun(&mut self, handle: Handle, user: Option<UserId>, at: u64) {
+    pub(super) fn begun(&mut self, handle: Handle, at: u64) {
         let begun = Begun {
-            user,
             at,
             committed: None,
         };
@@ -323,7 +321,7 @@ impl Truth {
                     });
                 }
             }
-            News::Written(amounts, _) => {
+            News::Written(amounts) => {
                 for by in amounts {
                     self.pending.remove(by);
                 }
