@@ -63,9 +63,8 @@ async fn watch(mut watching: Watching, part: Arc<PartState>) {
         let seen = part.epoch();
         let pause = if seen.is_up() { BEAT } else { PROBE };
         // Whoever finds out first that it is away shortens the pause.
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            () = part.opened(seen) => tokio::time::sleep(PROBE).await,
+        if tokio::time::timeout(pause, part.opened(seen)).await.is_ok() {
+            tokio::time::sleep(PROBE).await;
         }
     }
 }
