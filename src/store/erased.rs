@@ -5,10 +5,10 @@ use std::pin::Pin;
 use std::time::SystemTime;
 
 use super::{
-    Applied, Apply, Beat, Create, Created, EndSessions, EndedSessions, Part, Replace, Replaced,
-    SessionStore, StoreError,
+    Append, Appended, Applied, Apply, Beat, Create, Created, EndSessions, EndedSessions, Part,
+    Replace, Replaced, SessionStore, Spend, Spent, StoreError,
 };
-use crate::id::{Bucket, RecordKey, UserId};
+use crate::id::{Bucket, Kind, RecordKey, UserId};
 use crate::record::{Entry, Record};
 
 pub(crate) type StoreFuture<'a, T> =
@@ -27,6 +27,9 @@ pub(crate) trait ErasedStore: Send + Sync {
     fn load(&self, key: RecordKey) -> StoreFuture<'_, Option<Entry>>;
     fn load_each<'a>(&'a self, keys: &'a [RecordKey]) -> StoreFuture<'a, Vec<Option<Entry>>>;
     fn apply(&self, apply: Apply) -> StoreFuture<'_, Applied>;
+    fn append(&self, append: Append) -> StoreFuture<'_, Appended>;
+    fn spend(&self, spend: Spend) -> StoreFuture<'_, Spent>;
+    fn count(&self, kind: Kind) -> StoreFuture<'_, u64>;
     fn replace(&self, replace: Replace) -> StoreFuture<'_, Replaced>;
     fn end(&self, end: EndSessions) -> StoreFuture<'_, EndedSessions>;
     fn list(&self, user: UserId) -> StoreFuture<'_, Vec<Record>>;
@@ -71,6 +74,18 @@ impl<S: SessionStore> ErasedStore for S {
 
     fn apply(&self, apply: Apply) -> StoreFuture<'_, Applied> {
         Box::pin(SessionStore::apply(self, apply))
+    }
+
+    fn append(&self, append: Append) -> StoreFuture<'_, Appended> {
+        Box::pin(SessionStore::append(self, append))
+    }
+
+    fn spend(&self, spend: Spend) -> StoreFuture<'_, Spent> {
+        Box::pin(SessionStore::spend(self, spend))
+    }
+
+    fn count(&self, kind: Kind) -> StoreFuture<'_, u64> {
+        Box::pin(SessionStore::count(self, kind))
     }
 
     fn replace(&self, replace: Replace) -> StoreFuture<'_, Replaced> {
