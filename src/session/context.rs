@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, header};
@@ -15,8 +15,10 @@ use crate::address::{client_address, same_network};
 use crate::cookie::Presented;
 use crate::error::Error;
 use crate::event;
-use crate::id::{Kind, RecordKey, SessionId};
-use crate::record::{Changes, EndReason, Entry, Record, Seen, cut};
+use crate::id::{RecordKey, SessionId};
+use crate::record::{
+    Added, Changes, EndReason, Entry, MessageBounds, NewMessage, Record, Seen, cut,
+};
 use crate::store::{EndScope, EndSessions, Told};
 
 /// A change of agent or network is written down at once, but not more often than this.
@@ -44,6 +46,10 @@ pub(crate) struct Context {
     /// When the request began, by the store's clock.
     pub(crate) began_at: SystemTime,
     presented: Presented,
+    /// Of the second kind: the demo's.
+    presented_demo: Option<Box<Presented>>,
+    /// The demo of the same request, once somebody asks for it.
+    demo: OnceLock<Arc<Self>>,
     address: Option<IpAddr>,
     agent: Option<HeaderValue>,
     passive: bool,
@@ -59,9 +65,14 @@ pub(crate) struct Context {
 impl Context {
     pub(crate) fn new(area: &Arc<Area>, headers: &HeaderMap, extensions: &Extensions) -> Self {
         let config = &area.config;
-        let presented = Presented::scan(headers, &config.cookie.name);
+        let demo_cookie = area
+            .demos
+            .as_ref()
+            .map(|demos| &*demos.area.config.cookie.name);
+        let (presented, presented_demo) =
+            Presented::scan(headers, &config.cookie.name, demo_cookie);
         // It tells whether to extend a session that is read.
-        let passive = !presented.is_empty()
+        let passive = (!presented.is_empty() || presented_demo.is_some())
             && (extensions.get::<Passive>().is_some()
                 || headers
                     .get(&SEC_PURPOSE)
@@ -77,6 +88,8 @@ impl Context {
             jar: extensions.get::<Cookies>().cloned(),
             began_at: area.store.now(),
             presented,
+            presented_demo,
+            demo: OnceLock::new(),
             address: client_address(extensions, headers, &config.trusted_proxies),
             agent: headers.get(header::USER_AGENT).cloned(),
             passive,
@@ -86,6 +99,39 @@ impl Context {
             state: Mutex::new(State::default()),
             area: Arc::clone(area),
         }
+    }
+
+    /// The demo of the same request, in its own area. `None`: this is one.
+    pub(crate) fn demo(&self) -> Option<Arc<Self>> {
+        let demos = self.area.demos.as_ref()?;
+        let demo = self.demo.get_or_init(|| {
+            Arc::new(Self {
+                area: Arc::clone(&demos.area),
+                outer: None,
+                jar: self.jar.clone(),
+                began_at: self.began_at,
+                presented: self.presented_demo.as_deref().copied().unwrap_or_default(),
+                presented_demo: None,
+                demo: OnceLock::new(),
+                address: self.address,
+                agent: self.agent.clone(),
+                passive: self.passive,
+                loaded: OnceCell::new(),
+                turn: tokio::sync::Mutex::new(()),
+                writing: tokio::sync::Mutex::new(()),
+                state: Mutex::new(State::default()),
+            })
+        });
+        Some(Arc::clone(demo))
+    }
+
+    /// The same, if somebody asked for it.
+    pub(crate) fn asked_demo(&self) -> Option<&Arc<Self>> {
+        self.demo.get()
+    }
+
+    pub(crate) const fn address(&self) -> Option<IpAddr> {
+        self.address
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
@@ -121,7 +167,7 @@ impl Context {
         let identity = match (ids.next(), ids.next()) {
             (None, _) => return Ok(()),
             (Some(id), None) => {
-                let key = id.key(Kind::User);
+                let key = id.key(self.area.kind);
                 let entry = self.area.store.load(key, id.birth()).await?;
                 self.identify([(id, key, entry)])
             }
@@ -136,7 +182,7 @@ impl Context {
         let ids: Vec<SessionId> = self.presented.iter().collect();
         let keys: Vec<_> = ids
             .iter()
-            .map(|id| (id.key(Kind::User), id.birth()))
+            .map(|id| (id.key(self.area.kind), id.birth()))
             .collect();
         let entries = self.area.store.load_each(&keys).await?;
         let found = ids.into_iter().zip(keys).zip(entries);
@@ -188,7 +234,7 @@ impl Context {
     }
 
     fn is_touch_due(&self, record: &Record) -> bool {
-        if self.passive {
+        if self.passive || !self.area.config.touches {
             return false;
         }
         let Ok(age) = self.began_at.duration_since(record.seen_at()) else {
@@ -248,6 +294,20 @@ impl Context {
         state.unsent = None;
         // What could not be stored with the response is not for a later update to find.
         state.staged = Changes::default();
+    }
+
+    /// A message is in the conversation: what this request reads from now on has it.
+    pub(crate) fn said(&self, key: &RecordKey, message: &NewMessage, at: SystemTime) {
+        let any = MessageBounds {
+            count: usize::MAX,
+            bytes: usize::MAX,
+        };
+        if let Identity::Live(live) = &mut self.state().identity
+            && live.key == *key
+            && let Added::New(record, _) = live.record.added(message, any, at)
+        {
+            live.record = record;
+        }
     }
 
     /// The request died. A session whose cookie nobody will ever see is ended; one that is still being made will find

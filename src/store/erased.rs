@@ -8,7 +8,7 @@ use super::{
     Append, Appended, Applied, Apply, Beat, Create, Created, EndSessions, EndedSessions, Part,
     Replace, Replaced, SessionStore, Spend, Spent, StoreError,
 };
-use crate::id::{Bucket, Kind, RecordKey, UserId};
+use crate::id::{Bucket, RecordKey, UserId};
 use crate::record::{Entry, Record};
 
 pub(crate) type StoreFuture<'a, T> =
@@ -29,7 +29,6 @@ pub(crate) trait ErasedStore: Send + Sync {
     fn apply(&self, apply: Apply) -> StoreFuture<'_, Applied>;
     fn append(&self, append: Append) -> StoreFuture<'_, Appended>;
     fn spend(&self, spend: Spend) -> StoreFuture<'_, Spent>;
-    fn count(&self, kind: Kind) -> StoreFuture<'_, u64>;
     fn replace(&self, replace: Replace) -> StoreFuture<'_, Replaced>;
     fn end(&self, end: EndSessions) -> StoreFuture<'_, EndedSessions>;
     fn list(&self, user: UserId) -> StoreFuture<'_, Vec<Record>>;
@@ -82,10 +81,6 @@ impl<S: SessionStore> ErasedStore for S {
 
     fn spend(&self, spend: Spend) -> StoreFuture<'_, Spent> {
         Box::pin(SessionStore::spend(self, spend))
-    }
-
-    fn count(&self, kind: Kind) -> StoreFuture<'_, u64> {
-        Box::pin(SessionStore::count(self, kind))
     }
 
     fn replace(&self, replace: Replace) -> StoreFuture<'_, Replaced> {

@@ -370,10 +370,6 @@ impl Shield {
         Ok(away.budgets.spend(&spend, away.now()))
     }
 
-    pub(crate) async fn count(&self, kind: Kind) -> Result<u64, StoreError> {
-        self.store.count(kind).await
-    }
-
     pub(crate) async fn replace(&self, replace: Replace) -> Result<Told<Replaced>, StoreError> {
         let Some(away) = &self.away else {
             return self.store.replace(replace).await.map(Told::live);
