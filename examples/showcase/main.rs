@@ -10,6 +10,7 @@
 //! | `backend.rs` | memory or Redis, and how it does |
 //! | `identity.rs` | signing in and out, who is there, a new id |
 //! | `data.rs` | values: staged, committed, counted |
+//! | `demo.rs` | a demo: its industry, its conversation, its progress |
 //! | `devices.rs` | a user's sessions, and ending them |
 //! | `problems.rs` | one look for every refusal, of the crate, of axum and of this application |
 //! | `time.rs` | how instants are written |
@@ -21,6 +22,7 @@
 mod api;
 mod backend;
 mod data;
+mod demo;
 mod devices;
 mod identity;
 mod options;

@@ -4,7 +4,7 @@ mod home;
 mod list;
 mod look;
 mod refused;
-mod safety;
+pub(crate) mod safety;
 
 use std::sync::Arc;
 
