@@ -52,13 +52,17 @@ impl UserSession {
     /// The signed-in user's session in `session`: what the extractor does, for services without axum.
     ///
     /// # Errors
-    /// `NotSignedIn` for a stranger; `SessionEnded` with the reason where the cookie is a dead session's.
+    /// `NotSignedIn` for a stranger; `SessionEnded` with the reason where the cookie is a dead session's;
+    /// `StoreUnavailable` where it could not be looked up.
     pub fn require(session: &Session) -> Result<Self, Error> {
         session.user().ok_or_else(|| Self::gone(session))
     }
 
     /// Why there is nobody signed in.
     fn gone(session: &Session) -> Error {
+        if let Err(error) = session.context().must_be_known() {
+            return error;
+        }
         match session.end() {
             Some(end) => Error::ended(&end),
             None => Error::new(ErrorKind::NotSignedIn),

@@ -38,6 +38,7 @@ impl Context {
             Plan::Nothing => Ok(Outcome::Nothing),
             Plan::Moved => Err(Error::new(ErrorKind::SessionMoved)),
             Plan::Ended(end) => Err(Error::ended(&end)),
+            Plan::Unknown(error) => Err(error),
             Plan::Create(values) => {
                 let copy = keep.then(|| values.clone());
                 let new = NewSession {
@@ -282,7 +283,7 @@ where
     let began = Instant::now();
     let _turn = context.turn().await;
     loop {
-        let (base, staged) = base(context, &name);
+        let (base, staged) = base(context, &name)?;
         let (json, value) = edit(base.as_deref())?;
         let guard = match staged {
             true => Guard::Any,
@@ -308,7 +309,7 @@ pub(super) async fn increment(
     by: i64,
 ) -> Result<i64, Error> {
     let _turn = context.turn().await;
-    let (base, staged) = base(context, &name);
+    let (base, staged) = base(context, &name)?;
     let has_session = context.state().live().is_some();
     if has_session && !staged {
         return match write_now(context, Changes::one(name, Op::Add(by))).await? {
@@ -332,15 +333,16 @@ pub(super) async fn increment(
 }
 
 /// The value as this request sees it, and whether it sees what it staged itself.
-fn base(context: &Context, name: &str) -> (Option<Vec<u8>>, bool) {
+fn base(context: &Context, name: &str) -> Result<(Option<Vec<u8>>, bool), Error> {
     let state = context.state();
     let staged = state.staged.get(name).is_some() || state.staged.clears(name);
     let base = match state.view(name) {
         View::Staged(json) => Some(json),
         View::Stored(record) => record.value(name).map(<[u8]>::to_vec),
         View::Absent => None,
+        View::Unknown(error) => return Err(error),
     };
-    (base, staged)
+    Ok((base, staged))
 }
 
 enum Written {
@@ -363,6 +365,7 @@ async fn write_now(context: &Arc<Context>, changes: Changes) -> Result<Written, 
                 Identity::Dead(dead) if dead.lost && !state.staged.is_empty() => {
                     return Err(Error::ended(&dead.end));
                 }
+                Identity::Unknown(unknown) => return Err(unknown.error()),
                 Identity::Dead(_) | Identity::Stranger => {
                     if state.phase != Phase::Open {
                         return Err(Error::new(ErrorKind::ResponseSent));

@@ -10,14 +10,14 @@ use tokio::sync::OnceCell;
 use tower_cookies::Cookies;
 
 use super::area::Area;
-use super::state::{Dead, Identity, Live, Phase, SUPERSEDED_GRACE, State};
+use super::state::{Dead, Identity, Live, Phase, SUPERSEDED_GRACE, State, Unknown};
 use crate::address::{client_address, same_network};
 use crate::cookie::Presented;
 use crate::error::Error;
 use crate::event;
-use crate::id::{Kind, RecordKey, SessionId};
+use crate::id::{Born, Kind, RecordKey, SessionId};
 use crate::record::{Changes, EndReason, Entry, Record, Seen, cut};
-use crate::store::{EndScope, EndSessions, Told};
+use crate::store::{EndScope, EndSessions, StoreError, Told};
 
 /// A change of agent or network is written down at once, but not more often than this.
 const MOVED_TOUCH: Duration = Duration::from_secs(10);
@@ -111,28 +111,37 @@ impl Context {
         self.loaded.initialized()
     }
 
-    /// Reads the session, once; all who ask share the answer. A failure is not kept.
+    /// Reads the session, once; all who ask share the answer, a failure too: the request is an unknown one's then.
     pub(crate) async fn load(&self) -> Result<(), Error> {
-        self.loaded.get_or_try_init(|| self.read()).await.copied()
+        self.loaded.get_or_init(|| self.read()).await;
+        self.must_be_known()
     }
 
-    async fn read(&self) -> Result<(), Error> {
+    /// Whether it could be told whose request this is.
+    pub(crate) fn must_be_known(&self) -> Result<(), Error> {
+        match self.state().unknown() {
+            Some(unknown) => Err(unknown.error()),
+            None => Ok(()),
+        }
+    }
+
+    async fn read(&self) {
         let mut ids = self.presented.iter();
         let identity = match (ids.next(), ids.next()) {
-            (None, _) => return Ok(()),
+            (None, _) => return,
             (Some(id), None) => {
                 let key = id.key(Kind::User);
-                let entry = self.area.store.load(key, id.birth()).await?;
-                self.identify([(id, key, entry)])
+                let entry = self.area.store.load(key, id.birth()).await;
+                entry.map(|entry| self.identify([(id, key, entry)]))
             }
             // Boxed, for it is rare, and every handler's future would have room for it.
-            (Some(_), Some(_)) => Box::pin(self.read_twins()).await?,
+            (Some(_), Some(_)) => Box::pin(self.read_twins()).await,
         };
-        self.state().identity = identity;
-        Ok(())
+        self.state().identity =
+            identity.unwrap_or_else(|error| Identity::Unknown(Unknown::new(error)));
     }
 
-    async fn read_twins(&self) -> Result<Identity, Error> {
+    async fn read_twins(&self) -> Result<Identity, StoreError> {
         let ids: Vec<SessionId> = self.presented.iter().collect();
         let keys: Vec<_> = ids
             .iter()
@@ -141,6 +150,12 @@ impl Context {
         let entries = self.area.store.load_each(&keys).await?;
         let found = ids.into_iter().zip(keys).zip(entries);
         Ok(self.identify(found.map(|((id, (key, _)), entry)| (id, key, entry))))
+    }
+
+    /// Under which keys the session may be of which this request has the cookie, and what the ids say of its birth.
+    pub(super) fn presented_keys(&self) -> impl Iterator<Item = (RecordKey, Option<Born>)> {
+        let ids = self.presented.iter();
+        ids.map(|id| (id.key(Kind::User), id.birth()))
     }
 
     /// Of twin cookies, the one that opens a session wins, wherever it stands; else one that can say why it does not.

@@ -17,7 +17,7 @@ use super::commit::NewSession;
 use super::context::Context;
 use super::finish::Finish;
 use super::info::Freshness;
-use super::state::{Identity, Live, Phase};
+use super::state::{Identity, Live, Phase, Unknown};
 use crate::error::Error;
 use crate::event;
 use crate::id::{Fresh, RecordKey, UserId};
@@ -149,7 +149,12 @@ impl Context {
         self.must_be_open()?;
         let (before, keep) = self.crossing(&keep, &mut new.values);
         let Some(live) = before else {
-            return self.create(new).await.map(|_| self.forget_staged());
+            match self.unknown() {
+                Some(unknown) => self.sign_in_over(unknown, new).await?,
+                None => drop(self.create(new).await?),
+            }
+            self.forget_staged();
+            return Ok(());
         };
         if live.record.user() == Some(user.as_str())
             && self.sign_in_again(&live, &keep, &new).await?
@@ -295,6 +300,46 @@ impl Context {
                 Err(error.into())
             }
         }
+    }
+
+    fn unknown(&self) -> Option<Unknown> {
+        self.state().unknown().cloned()
+    }
+
+    /// Under an id that could not be looked up: as from no session; and whatever is under that id is over with it, here
+    /// at once, and in the store before it is read again. If that cannot be noted, the new session is ended.
+    async fn sign_in_over(
+        self: &Arc<Self>,
+        unknown: Unknown,
+        new: NewSession,
+    ) -> Result<(), Error> {
+        let (key, _) = self.create(new).await?;
+        for (old, born) in self.presented_keys() {
+            let (scope, reason) = match born {
+                None => (EndScope::One(old, None), EndReason::Regenerated),
+                // Another instance may have it and bring it for an hour yet: the mark of a regenerated id is not kept
+                // for so long.
+                Some(_) => (EndScope::Unborn(old), EndReason::LoggedOut),
+            };
+            let end = EndSessions {
+                scope,
+                reason,
+                note: None,
+                before: None,
+            };
+            match self.area.store.end(end, None).await {
+                Ok(told) => {
+                    let (ended, address) = (told.value.sessions, self.seen().address);
+                    self.area.tell_ended(&ended, reason, address.as_deref());
+                }
+                Err(error) => {
+                    self.take_back(key).await;
+                    self.state().identity = Identity::Unknown(unknown);
+                    return Err(error.into());
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Ends the session that was just made, and is nobody's again: also where its cookie is out already.

@@ -350,6 +350,10 @@ impl SessionStore for MemoryStore {
     async fn end(&self, end: EndSessions) -> Result<EndedSessions, StoreError> {
         let bucket = match &end.scope {
             EndScope::One(key, _) => key.bucket,
+            EndScope::Unborn(key) => {
+                self.inner.make_room(CHANGE_OVERHEAD)?;
+                key.bucket
+            }
             EndScope::Handle(user, _) | EndScope::Others(user, _) | EndScope::All(user) => {
                 self.bucket(user)
             }

@@ -71,7 +71,9 @@ use crate::record::{Entry, Record};
 ///     end of what was [`before`](EndSessions::before) some instant spares who signed in from then on, and forbids what
 ///     began before it. `since` never moves back.
 /// 12. **Ending terminates**, in one step, however many sign in meanwhile.
-/// 13. **Ending what is not there is `Ok`**, and ends nothing: an unknown key, an unknown handle, another user's.
+/// 13. **Ending what is not there is `Ok`**, and ends nothing: an unknown key, an unknown handle, another user's. But
+///     [`EndScope::Unborn`] leaves a tombstone, of the nil handle, where nothing stands: what is created there later is
+///     refused for as long as the tombstone is kept.
 /// 14. **A record limit.** What would be larger than the store allows is `TooLarge`, and nothing changes.
 /// 15. **Nothing grows for ever**: an entry is dropped after [`Entry::kept_until`], and so are indexes and `since`.
 /// 16. **`Err` means that the store failed**, and nothing else. It is then unknown whether the operation happened.

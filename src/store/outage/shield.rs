@@ -412,7 +412,7 @@ impl Shield {
 
     fn bucket_of(&self, scope: &EndScope) -> Bucket {
         match scope {
-            EndScope::One(key, _) => key.bucket,
+            EndScope::One(key, _) | EndScope::Unborn(key) => key.bucket,
             EndScope::Handle(user, _) | EndScope::Others(user, _) | EndScope::All(user) => {
                 self.bucket(user)
             }

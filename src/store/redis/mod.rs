@@ -332,7 +332,7 @@ impl SessionStore for RedisStore {
     async fn end(&self, end: EndSessions) -> Result<EndedSessions, StoreError> {
         let keys = &self.0.keys;
         let (user, key) = match &end.scope {
-            EndScope::One(key, _) => (None, Some(*key)),
+            EndScope::One(key, _) | EndScope::Unborn(key) => (None, Some(*key)),
             EndScope::Handle(user, _) | EndScope::Others(user, _) | EndScope::All(user) => {
                 (Some(user), None)
             }

@@ -9,4 +9,5 @@ mod lost;
 mod modes;
 mod policy;
 mod shards;
+mod unknown;
 mod writes;

@@ -128,7 +128,7 @@ impl Truth {
                 let by = Some((at, instance.number));
                 let mut fact = |scope| self.fact(scope, end.reason, by, committed, now);
                 match &end.scope {
-                    EndScope::One(key, _) => {
+                    EndScope::One(key, _) | EndScope::Unborn(key) => {
                         fact(Scope::Key(*key));
                         let known = known.as_ref().filter(|_| !committed);
                         if let Some(record) = ended.last.as_ref().or(known)
