@@ -90,8 +90,7 @@ impl UserSession {
         let records = self
             .session
             .context()
-            .area
-            .store
+            .store()
             .list(self.user.clone())
             .await?;
         Ok(records
@@ -139,7 +138,13 @@ impl UserSession {
             let all = matches!(scope, EndScope::Others(..) | EndScope::All(_));
             let ended = context
                 .area
-                .end(scope, EndReason::Revoked, None, address.as_deref())
+                .end(
+                    context.store(),
+                    scope,
+                    EndReason::Revoked,
+                    None,
+                    address.as_deref(),
+                )
                 .await?;
             if all {
                 context.state().ended_all_at = Some(context.area.store.now());

@@ -16,7 +16,7 @@ use crate::id::{Fresh, Kind, RecordKey, UserId};
 use crate::key::DataName;
 use crate::problem::ErrorKind;
 use crate::record::{Changes, End, EndReason, Entry, Guard, NewRecord, Op, Record, Seen};
-use crate::store::{Applied, Apply, Create, Created, Renewal};
+use crate::store::{Applied, Apply, Create, Created, Renewal, UNBOUNDED};
 
 /// How long an update may contend with others for its value.
 const UPDATE_BOUND: Duration = Duration::from_secs(2);
@@ -83,7 +83,7 @@ impl Context {
         let key = apply.key;
         let staged = !apply.changes.is_empty();
         let copy = (staged && keep).then(|| apply.changes.clone());
-        let applied = self.area.store.apply(apply, read).await;
+        let applied = self.store().apply(apply, read).await;
         let applied = applied.map(|told| (told.outcome(), told.value));
         match applied {
             Ok((stored, Applied::Saved(_))) => {
@@ -166,7 +166,7 @@ impl Context {
             limit,
             held: false,
         };
-        let created = self.area.store.create(create).await?;
+        let created = self.store().create(create).await?;
         let (freshness, outcome) = (created.freshness, created.outcome());
         let ended = self.area.created(created.value)?;
         let id = id.born(self.area.store.birth(freshness));
@@ -290,7 +290,7 @@ where
             false => Guard::Unchanged(base.map(Into::into)),
         };
         let change = Changes::guarded(name.clone(), guard, Op::Set(json));
-        match write_now(context, change).await? {
+        match write_now(context, change, Wait::AsUpdates).await? {
             Written::Saved(_) => return Ok(value),
             Written::Conflict if began.elapsed() < UPDATE_BOUND => reload(context).await?,
             Written::Conflict => {
@@ -312,7 +312,7 @@ pub(super) async fn increment(
     let (base, staged) = base(context, &name)?;
     let has_session = context.state().live().is_some();
     if has_session && !staged {
-        return match write_now(context, Changes::one(name, Op::Add(by))).await? {
+        return match write_now(context, Changes::one(name, Op::Add(by)), Wait::AsAll).await? {
             Written::Saved(Some(sum)) => Ok(sum),
             Written::Saved(None) | Written::Conflict => {
                 Err(Error::new(ErrorKind::StoreUnavailable)
@@ -329,7 +329,7 @@ pub(super) async fn increment(
             Error::new(ErrorKind::InvalidValue).with_detail("increment met no integer")
         })?;
     let set = Changes::one(name, Op::Set(sum.to_string().into_bytes()));
-    write_now(context, set).await.map(|_| sum)
+    write_now(context, set, Wait::AsAll).await.map(|_| sum)
 }
 
 /// The value as this request sees it, and whether it sees what it staged itself.
@@ -345,13 +345,22 @@ fn base(context: &Context, name: &str) -> Result<(Option<Vec<u8>>, bool), Error>
     Ok((base, staged))
 }
 
+/// How long something is waited for.
+#[derive(Debug, Clone, Copy)]
+enum Wait {
+    /// No longer than what is left of the request's budget.
+    AsAll,
+    /// Updates of one value wait for each other: that has [a bound of its own](UPDATE_BOUND).
+    AsUpdates,
+}
+
 enum Written {
     Saved(Option<i64>),
     Conflict,
 }
 
 /// Stores one change at once, in a session that is made if there is none. It happens also if the caller goes away.
-async fn write_now(context: &Arc<Context>, changes: Changes) -> Result<Written, Error> {
+async fn write_now(context: &Arc<Context>, changes: Changes, wait: Wait) -> Result<Written, Error> {
     let context = Arc::clone(context);
     Finish::new(async move {
         let _writing = context.writing.lock().await;
@@ -382,7 +391,11 @@ async fn write_now(context: &Arc<Context>, changes: Changes) -> Result<Written, 
                     seen: None,
                     read: Some(read),
                 };
-                match context.area.store.apply(apply, freshness).await?.value {
+                let store = match wait {
+                    Wait::AsAll => context.store(),
+                    Wait::AsUpdates => context.area.store.within(&UNBOUNDED),
+                };
+                match store.apply(apply, freshness).await?.value {
                     Applied::Saved(sum) => {
                         context.state().saved(&key, changes.clone());
                         Written::Saved(sum)
@@ -425,7 +438,8 @@ async fn reload(context: &Arc<Context>) -> Result<(), Error> {
     let Some(key) = context.state().live().map(|live| live.key) else {
         return Ok(());
     };
-    let told = context.area.store.load(key, None).await?;
+    let store = context.area.store.within(&UNBOUNDED);
+    let told = store.load(key, None).await?;
     let end = match told.value {
         Some(Entry::Live(record)) => {
             if let Identity::Live(live) = &mut context.state().identity

@@ -9,7 +9,7 @@ use http::{Extensions, HeaderMap, HeaderName, HeaderValue, header};
 use tokio::sync::OnceCell;
 use tower_cookies::Cookies;
 
-use super::area::Area;
+use super::area::{Area, Asked};
 use super::state::{Dead, Identity, Live, Phase, SUPERSEDED_GRACE, State, Unknown};
 use crate::address::{client_address, same_network};
 use crate::cookie::Presented;
@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::event;
 use crate::id::{Born, Kind, RecordKey, SessionId};
 use crate::record::{Changes, EndReason, Entry, Record, Seen, cut};
-use crate::store::{EndScope, EndSessions, StoreError, Told};
+use crate::store::{Budget, EndScope, EndSessions, StoreError, Told};
 
 /// A change of agent or network is written down at once, but not more often than this.
 const MOVED_TOUCH: Duration = Duration::from_secs(10);
@@ -47,6 +47,8 @@ pub(crate) struct Context {
     address: Option<IpAddr>,
     agent: Option<HeaderValue>,
     passive: bool,
+    /// What is left of the time that the request waits for the store.
+    pub(super) budget: Budget,
     loaded: OnceCell<()>,
     /// See [`turn`](Self::turn).
     turn: tokio::sync::Mutex<()>,
@@ -80,6 +82,7 @@ impl Context {
             address: client_address(extensions, headers, &config.trusted_proxies),
             agent: headers.get(header::USER_AGENT).cloned(),
             passive,
+            budget: area.store.budget(),
             loaded: OnceCell::new(),
             turn: tokio::sync::Mutex::new(()),
             writing: tokio::sync::Mutex::new(()),
@@ -91,6 +94,11 @@ impl Context {
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         // Nothing panics under it; if something did, the state is still one of its own.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The store, for no longer than this request waits for it.
+    pub(crate) fn store(&self) -> Asked<'_> {
+        self.area.store.within(&self.budget)
     }
 
     /// Operations that change who this is, or that read and then write, take turns within a request: also with what
@@ -131,7 +139,7 @@ impl Context {
             (None, _) => return,
             (Some(id), None) => {
                 let key = id.key(Kind::User);
-                let entry = self.area.store.load(key, id.birth()).await;
+                let entry = self.store().load(key, id.birth()).await;
                 entry.map(|entry| self.identify([(id, key, entry)]))
             }
             // Boxed, for it is rare, and every handler's future would have room for it.
@@ -147,7 +155,7 @@ impl Context {
             .iter()
             .map(|id| (id.key(Kind::User), id.birth()))
             .collect();
-        let entries = self.area.store.load_each(&keys).await?;
+        let entries = self.store().load_each(&keys).await?;
         let found = ids.into_iter().zip(keys).zip(entries);
         Ok(self.identify(found.map(|((id, (key, _)), entry)| (id, key, entry))))
     }

@@ -245,7 +245,7 @@ impl Context {
             note: None,
             before: None,
         };
-        let ended = match self.area.store.end(end, Some(live.record.clone())).await {
+        let ended = match self.store().end(end, Some(live.record.clone())).await {
             Ok(ended) => ended.value,
             Err(error) => {
                 self.take_back(key).await;
@@ -273,8 +273,7 @@ impl Context {
             return Ok(());
         }
         match self
-            .area
-            .store
+            .store()
             .apply(
                 Apply {
                     key,
@@ -327,7 +326,7 @@ impl Context {
                 note: None,
                 before: None,
             };
-            match self.area.store.end(end, None).await {
+            match self.store().end(end, None).await {
                 Ok(told) => {
                     let (ended, address) = (told.value.sessions, self.seen().address);
                     self.area.tell_ended(&ended, reason, address.as_deref());
@@ -350,7 +349,13 @@ impl Context {
             state.cookie = super::state::Outgoing::Nothing;
             state.unsent = None;
         }
-        self.area.end_unsent(key).await;
+        let area = Arc::clone(&self.area);
+        let end = Finish::new(async move { area.end_unsent(key).await });
+        // It goes on where the request waits no longer.
+        match self.budget.left() {
+            Some(left) => drop(tokio::time::timeout(left, end).await),
+            None => end.await,
+        }
     }
 
     /// Gives the live session a new id, and makes that this request's.
@@ -369,7 +374,7 @@ impl Context {
             seen: self.seen(),
         };
         let is_sign_in = matches!(replace.renewal, Renewal::SignIn(_));
-        let told = self.area.store.replace(replace).await?;
+        let told = self.store().replace(replace).await?;
         let freshness = told.freshness;
         match told.value {
             Replaced::Replaced { record, ended } => {

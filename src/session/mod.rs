@@ -30,7 +30,7 @@ use http::Extensions;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-pub(crate) use area::Area;
+pub(crate) use area::{Area, Asked};
 pub use context::Passive;
 pub(crate) use context::{Context, Current};
 pub(crate) use finish::Finish;
@@ -315,12 +315,11 @@ impl Session {
                 note: None,
                 before: None,
             };
-            let told = context.area.store.end(end, Some(known)).await?;
+            let told = context.store().end(end, Some(known)).await?;
             let (outcome, ended) = (told.outcome(), told.value);
             if ended.sessions.is_empty()
                 && outcome == Outcome::Committed
-                && let Some(Entry::Ended(tombstone)) =
-                    context.area.store.load(key, None).await?.value
+                && let Some(Entry::Ended(tombstone)) = context.store().load(key, None).await?.value
                 && tombstone.end.reason == EndReason::Regenerated
             {
                 // Another request was faster with a new id: that cookie is not ours to remove.

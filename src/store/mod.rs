@@ -23,7 +23,7 @@ mod wheel;
 pub mod wrappers;
 
 use std::future::Future;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 pub use beat::{Beat, Part};
 pub use command::{
@@ -33,8 +33,8 @@ pub use command::{
 pub(crate) use erased::ErasedStore;
 pub use error::{Failure, StoreError};
 pub use memory::{MemoryStore, MemoryStoreBuilder};
+pub(crate) use outage::{Budget, Settings, Shield, Told, UNBOUNDED};
 pub use outage::{Health, Mode, Outage};
-pub(crate) use outage::{Settings, Shield, Told};
 #[cfg(feature = "redis")]
 pub use redis::{RedisStore, RedisStoreBuilder};
 
@@ -92,6 +92,14 @@ pub trait SessionStore: Send + Sync + 'static {
     /// The most bytes that a record may have: rule 14. Default: no limit.
     fn record_limit(&self) -> usize {
         usize::MAX
+    }
+
+    /// The longest that an operation takes before it fails. A request waits no longer for all of its calls together:
+    /// what it has waited for one is not there for the next, which is dropped when the rest is over.
+    ///
+    /// Default: none, for a store that answers from this process.
+    fn deadline(&self) -> Option<Duration> {
+        None
     }
 
     /// Where a user's sessions are kept. The same user has the same bucket on every instance.

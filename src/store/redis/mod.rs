@@ -220,6 +220,11 @@ impl fmt::Debug for RedisStore {
 }
 
 impl SessionStore for RedisStore {
+    /// Its [`operation_timeout`](RedisStoreBuilder::operation_timeout).
+    fn deadline(&self) -> Option<Duration> {
+        Some(self.0.budget)
+    }
+
     fn now(&self) -> SystemTime {
         self.0.clock.now()
     }
