@@ -128,6 +128,7 @@ fn withheld<B: Default>(guard: &Guard, response: Response<B>) -> Response<B> {
     let error = guard
         .0
         .as_ref()
+        .filter(|context| context.was_read())
         .and_then(|context| context.state().withheld(response.status()));
     error.map_or(response, replacement)
 }
