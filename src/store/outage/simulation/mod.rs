@@ -92,14 +92,12 @@ fn no_history_breaks_an_invariant() {
     eprintln!("{steps} steps in {:?}: {counts:?}", began.elapsed());
 }
 
-/// Histories that once told of a violation where there was none, beyond those that are tried each time.
+/// A history that once told of a violation where there was none, beyond those that are tried each time: a session that
+/// was made here before another server answered was taken to be young when it got a new id.
 #[test]
-fn histories_that_were_once_misjudged() {
-    // A session that was made here before another server answered was taken to be young when it got a new id.
-    for seed in [49_542] {
-        let outcome = walk::history(seed, STEPS, false);
-        assert!(outcome.violation.is_none(), "{}", tell(seed, None, 80));
-    }
+fn a_local_session_is_not_younger_for_its_new_id() {
+    let outcome = walk::history(49_542, STEPS, false);
+    assert!(outcome.violation.is_none(), "{}", tell(49_542, None, 80));
 }
 
 #[test]
