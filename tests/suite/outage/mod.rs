@@ -1,5 +1,6 @@
 //! Redis is away: what an instance goes on doing, and what it never does.
 
+mod budget;
 mod crowd;
 mod ends;
 mod fixture;
@@ -9,4 +10,5 @@ mod lost;
 mod modes;
 mod policy;
 mod shards;
+mod unknown;
 mod writes;
