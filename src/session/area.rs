@@ -12,8 +12,8 @@ use crate::id::{Born, Bucket, Kind, RecordKey, UserId};
 use crate::record::{Entry, Record};
 use crate::session::Freshness;
 use crate::store::{
-    Append, Appended, Applied, Apply, Budget, Create, Created, EndSessions, EndedSessions, Health, Mode,
-    Replace, Replaced, Shield, Spend, Spent, StoreError, Told, UNBOUNDED,
+    Append, Appended, Applied, Apply, Budget, Create, Created, EndSessions, EndedSessions, Health,
+    Mode, Replace, Replaced, Shield, Spend, Spent, StoreError, Told, UNBOUNDED,
 };
 use std::time::SystemTime;
 

@@ -84,7 +84,10 @@ mod tests {
     fn each_has_so_many_until_their_span_is_over() {
         let (allowances, now) = (Allowances::default(), instant(1_800_000_000_000_000));
         assert_eq!(allowances.spend(&spend(1, 2), now), Spent::Granted);
-        assert_eq!(allowances.spend(&spend(1, 2), now + HOUR / 2), Spent::Granted);
+        assert_eq!(
+            allowances.spend(&spend(1, 2), now + HOUR / 2),
+            Spent::Granted
+        );
         let over = now + HOUR;
         let late = over - Duration::from_micros(1);
         assert_eq!(allowances.spend(&spend(1, 2), late), Spent::Exhausted(over));

@@ -4,8 +4,8 @@
 //! the contract, [`rules`] is the same contract as pure code, [`MemoryStore`] keeps it in this process, `RedisStore`
 //! (feature `redis`) in Redis.
 
-mod beat;
 mod allowance;
+mod beat;
 mod command;
 #[cfg(feature = "test-util")]
 pub mod conformance;

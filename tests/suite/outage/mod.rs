@@ -2,6 +2,7 @@
 
 mod budget;
 mod crowd;
+mod demo;
 mod ends;
 mod fixture;
 mod hang_ups;
