@@ -6,7 +6,7 @@ use ::cookie::{Cookie, SameSite};
 use http::{HeaderMap, HeaderValue, header};
 
 use crate::error::ConfigError;
-use crate::id::{MAX_ID_CHARS, SessionId};
+use crate::id::{Digest, MAX_ID_CHARS, SessionId};
 
 /// So many cookies of one name are looked up at most.
 const MAX_TWINS: usize = 4;
@@ -17,31 +17,50 @@ const MAX_NAME_VALUE: usize = 4096;
 /// A single attribute (RFC 6265bis, 5.6).
 const MAX_ATTRIBUTE: usize = 1024;
 
-/// The ids that a request carries under the cookie's name, in order, malformed ones left out.
+/// The ids that a request carries under the cookie's name, in order, malformed ones left out. Old ones only where there
+/// is none of ours.
 #[derive(Debug, Default)]
 pub(crate) struct Presented {
-    ids: [Option<SessionId>; MAX_TWINS],
+    ids: [Option<Shown>; MAX_TWINS],
+}
+
+/// An id that a request carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shown {
+    Id(SessionId),
+    /// What stands for an id of another system.
+    Old(Digest),
+}
+
+/// Which ids of another system are looked up, and in which cookie beside our own.
+pub(crate) struct OldIds<'a> {
+    pub(crate) cookie: Option<&'a str>,
+    pub(crate) accept: &'a dyn Fn(&[u8]) -> Option<Digest>,
 }
 
 impl Presented {
     /// Scans the `Cookie` headers. No allocation, whatever they hold.
-    pub(crate) fn scan(headers: &HeaderMap, name: &str) -> Self {
+    pub(crate) fn scan(headers: &HeaderMap, name: &str, old: Option<&OldIds<'_>>) -> Self {
+        let ours = values(headers, name)
+            .filter_map(SessionId::parse)
+            .map(Shown::Id);
+        let presented = Self::of(ours);
+        let Some(old) = old.filter(|_| presented.is_empty()) else {
+            return presented;
+        };
+        let other = old.cookie.filter(|cookie| *cookie != name);
+        let others = other.into_iter().flat_map(|cookie| values(headers, cookie));
+        let old = values(headers, name)
+            .chain(others)
+            .filter_map(|value| (old.accept)(value))
+            .map(Shown::Old);
+        Self::of(old)
+    }
+
+    fn of(shown: impl Iterator<Item = Shown>) -> Self {
         let mut presented = Self::default();
-        let mut places = presented.ids.iter_mut();
-        let values = headers
-            .get_all(header::COOKIE)
-            .iter()
-            .flat_map(|header| header.as_bytes().split(|&byte| byte == b';'))
-            .filter_map(|pair| {
-                pair.trim_ascii()
-                    .strip_prefix(name.as_bytes())?
-                    .strip_prefix(b"=")
-            });
-        for id in values.filter_map(SessionId::parse) {
-            match places.next() {
-                Some(place) => *place = Some(id),
-                None => break,
-            }
+        for (place, shown) in presented.ids.iter_mut().zip(shown) {
+            *place = Some(shown);
         }
         presented
     }
@@ -50,9 +69,22 @@ impl Presented {
         self.ids[0].is_none()
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = SessionId> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Shown> {
         self.ids.iter().map_while(|id| *id)
     }
+}
+
+/// What the cookies of this name hold.
+fn values<'a>(headers: &'a HeaderMap, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+    headers
+        .get_all(header::COOKIE)
+        .iter()
+        .flat_map(|header| header.as_bytes().split(|&byte| byte == b';'))
+        .filter_map(move |pair| {
+            pair.trim_ascii()
+                .strip_prefix(name.as_bytes())?
+                .strip_prefix(b"=")
+        })
 }
 
 /// The cookie's name and attributes.
@@ -229,7 +261,13 @@ mod tests {
         for cookie in cookies {
             headers.append(header::COOKIE, HeaderValue::from_bytes(cookie).unwrap());
         }
-        Presented::scan(&headers, "session").iter().collect()
+        let ours = Presented::scan(&headers, "session", None);
+        ours.iter()
+            .map(|shown| match shown {
+                Shown::Id(id) => id,
+                Shown::Old(_) => panic!("no old one was asked for"),
+            })
+            .collect()
     }
 
     #[test]
@@ -255,6 +293,28 @@ mod tests {
         let a = id();
         let header = [b"x=\xff; session=", a.encode().as_bytes()].concat();
         assert_eq!(scan(&[&header]), [a]);
+    }
+
+    #[test]
+    fn inv04_old_ids_are_seen_only_where_they_are_asked_for_and_none_of_ours_is() {
+        let ours = id();
+        let accept = |value: &[u8]| (value == b"old").then(|| Digest::from_bytes([7; 32]));
+        let scan = |cookie: &str, old: bool| {
+            let mut headers = HeaderMap::new();
+            headers.append(header::COOKIE, HeaderValue::from_str(cookie).unwrap());
+            let ids = OldIds {
+                cookie: Some("sid"),
+                accept: &accept,
+            };
+            let shown = Presented::scan(&headers, "session", old.then_some(&ids));
+            shown.iter().collect::<Vec<_>>()
+        };
+        let old = Shown::Old(Digest::from_bytes([7; 32]));
+        assert_eq!(scan("session=old", false), []);
+        assert_eq!(scan("session=old; sid=other", true), [old]);
+        assert_eq!(scan("sid=old; session=made-up", true), [old]);
+        let both = format!("sid=old; session=old; session={}", ours.encode());
+        assert_eq!(scan(&both, true), [Shown::Id(ours)]);
     }
 
     #[test]
@@ -305,7 +365,7 @@ mod tests {
             if let Ok(value) = HeaderValue::from_bytes(&bytes) {
                 let mut headers = HeaderMap::new();
                 headers.append(header::COOKIE, value);
-                prop_assert_eq!(Presented::scan(&headers, "session").iter().count(), 0);
+                prop_assert_eq!(Presented::scan(&headers, "session", None).iter().count(), 0);
             }
         }
 

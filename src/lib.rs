@@ -199,6 +199,9 @@ mod extract;
 mod id;
 mod key;
 mod layer;
+mod legacy;
+#[cfg(feature = "admin")]
+pub mod migrate;
 mod problem;
 pub mod record;
 pub mod session;
@@ -217,6 +220,7 @@ pub use error::{ConfigError, Error};
 pub use extract::{Fresh, Live};
 pub use id::{Bucket, Digest, Handle, Kind, RecordKey, UserId};
 pub use key::{DataName, InvalidName, Key};
+pub use legacy::{GuessableId, LegacyIds};
 pub use layer::{ResponseFuture, SessionLayer, SessionLayerBuilder, SessionService};
 pub use problem::{ErrorKind, Problem};
 pub use record::{End, EndReason};
@@ -233,6 +237,9 @@ pub use user::{Ended, UserSession};
 pub mod guide {
     #[doc = include_str!("guide.md")]
     pub mod when_redis_is_away {}
+
+    #[doc = include_str!("guide_migrating.md")]
+    pub mod migrating {}
 }
 
 /// The README's program compiles.

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 
 use crate::config::Config;
 use crate::event::{self, Tally};
-use crate::id::{Born, Bucket, RecordKey, UserId};
+use crate::id::{Born, Bucket, Digest, RecordKey, UserId};
 use crate::record::{Entry, Record};
 use crate::session::Freshness;
 use crate::store::{
@@ -148,6 +148,13 @@ impl ToldStore {
         known: Option<Record>,
     ) -> impl Future<Output = Result<Told<EndedSessions>, StoreError>> {
         self.told(self.store.end(end, known))
+    }
+
+    pub(crate) fn migrated(
+        &self,
+        old: Digest,
+    ) -> impl Future<Output = Result<Option<RecordKey>, StoreError>> {
+        self.told(self.store.migrated(old))
     }
 
     pub(crate) fn list(

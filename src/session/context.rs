@@ -12,7 +12,7 @@ use tower_cookies::Cookies;
 use super::area::Area;
 use super::state::{Dead, Identity, Live, Phase, SUPERSEDED_GRACE, State};
 use crate::address::{client_address, same_network};
-use crate::cookie::Presented;
+use crate::cookie::{OldIds, Presented, Shown};
 use crate::error::Error;
 use crate::event;
 use crate::id::{Kind, RecordKey, SessionId};
@@ -59,7 +59,17 @@ pub(crate) struct Context {
 impl Context {
     pub(crate) fn new(area: &Arc<Area>, headers: &HeaderMap, extensions: &Extensions) -> Self {
         let config = &area.config;
-        let presented = Presented::scan(headers, &config.cookie.name);
+        let began_at = area.store.now();
+        let presented = match &config.legacy {
+            None => Presented::scan(headers, &config.cookie.name, None),
+            Some(legacy) => {
+                let old = OldIds {
+                    cookie: legacy.cookie(),
+                    accept: &|value| legacy.accept(began_at, Kind::User, value),
+                };
+                Presented::scan(headers, &config.cookie.name, Some(&old))
+            }
+        };
         // It tells whether to extend a session that is read.
         let passive = !presented.is_empty()
             && (extensions.get::<Passive>().is_some()
@@ -75,7 +85,7 @@ impl Context {
                 .get::<Current>()
                 .map(|current| Arc::clone(&current.0)),
             jar: extensions.get::<Cookies>().cloned(),
-            began_at: area.store.now(),
+            began_at,
             presented,
             address: client_address(extensions, headers, &config.trusted_proxies),
             agent: headers.get(header::USER_AGENT).cloned(),
@@ -120,33 +130,66 @@ impl Context {
         let mut ids = self.presented.iter();
         let identity = match (ids.next(), ids.next()) {
             (None, _) => return Ok(()),
-            (Some(id), None) => {
+            (Some(Shown::Id(id)), None) => {
                 let key = id.key(Kind::User);
                 let entry = self.area.store.load(key, id.birth()).await?;
-                self.identify([(id, key, entry)])
+                self.identify([(Some(id), key, entry)])
             }
-            // Boxed, for it is rare, and every handler's future would have room for it.
-            (Some(_), Some(_)) => Box::pin(self.read_twins()).await?,
+            // Boxed, for they are rare, and every handler's future would have room for them.
+            (Some(Shown::Old(_)), _) => Box::pin(self.read_migrated()).await?,
+            (Some(Shown::Id(_)), Some(_)) => Box::pin(self.read_twins()).await?,
         };
         self.state().identity = identity;
         Ok(())
     }
 
     async fn read_twins(&self) -> Result<Identity, Error> {
-        let ids: Vec<SessionId> = self.presented.iter().collect();
+        let ids: Vec<SessionId> = self
+            .presented
+            .iter()
+            .filter_map(|shown| match shown {
+                Shown::Id(id) => Some(id),
+                Shown::Old(_) => None,
+            })
+            .collect();
         let keys: Vec<_> = ids
             .iter()
             .map(|id| (id.key(Kind::User), id.birth()))
             .collect();
         let entries = self.area.store.load_each(&keys).await?;
         let found = ids.into_iter().zip(keys).zip(entries);
-        Ok(self.identify(found.map(|((id, (key, _)), entry)| (id, key, entry))))
+        Ok(self.identify(found.map(|((id, (key, _)), entry)| (Some(id), key, entry))))
+    }
+
+    /// Of ids of another system: each names where its session is, or nothing.
+    async fn read_migrated(&self) -> Result<Identity, Error> {
+        let mut keys = Vec::new();
+        for shown in self.presented.iter() {
+            let Shown::Old(old) = shown else { continue };
+            match self.area.store.migrated(old).await? {
+                Some(key) if key.kind == Kind::User => keys.push((key, None)),
+                Some(_) | None => self.refuse(),
+            }
+        }
+        if keys.is_empty() {
+            return Ok(Identity::Stranger);
+        }
+        let entries = self.area.store.load_each(&keys).await?;
+        let found = keys.into_iter().zip(entries);
+        Ok(self.identify(found.map(|((key, _), entry)| (None, key, entry))))
+    }
+
+    /// Counts an id that opens nothing.
+    fn refuse(&self) {
+        if let Some(count) = self.area.refusals.add(self.began_at) {
+            event::refused(count);
+        }
     }
 
     /// Of twin cookies, the one that opens a session wins, wherever it stands; else one that can say why it does not.
     fn identify(
         &self,
-        found: impl IntoIterator<Item = (SessionId, RecordKey, Told<Option<Entry>>)>,
+        found: impl IntoIterator<Item = (Option<SessionId>, RecordKey, Told<Option<Entry>>)>,
     ) -> Identity {
         let mut identity = Identity::Stranger;
         for (id, key, entry) in found {
@@ -177,11 +220,7 @@ impl Context {
                         });
                     }
                 }
-                None => {
-                    if let Some(count) = self.area.refusals.add(self.began_at) {
-                        event::refused(count);
-                    }
-                }
+                None => self.refuse(),
             }
         }
         identity

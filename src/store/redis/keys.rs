@@ -67,6 +67,25 @@ impl Keyspace {
         text
     }
 
+    /// Where it is written which session was migrated from an old id.
+    pub(super) fn pointer(&self, digest: &Digest) -> String {
+        let mut key = self.prefixed("legacy:", crate::legacy::pointer_bucket(digest), "");
+        push_digest(&mut key, digest);
+        key
+    }
+
+    /// What a demo's list of messages is called.
+    #[cfg(feature = "admin")]
+    pub(super) fn messages(&self, key: &RecordKey) -> String {
+        self.record(key) + ":messages"
+    }
+
+    /// What every key begins with.
+    #[cfg(feature = "admin")]
+    pub(super) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
     /// What every record's key of a kind looks like, for a count.
     pub(super) fn pattern(&self, kind: Kind) -> String {
         format!("{}{}{{????}}:*", self.prefix, family(kind))

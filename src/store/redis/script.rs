@@ -27,6 +27,9 @@ pub(super) static BEAT: LazyLock<Script> =
     LazyLock::new(|| Script::new(&[LIB, include_str!("scripts/beat.lua")]));
 pub(super) static LIST: LazyLock<Script> =
     LazyLock::new(|| Script::new(&[LIB, include_str!("scripts/list.lua")]));
+#[cfg(feature = "admin")]
+pub(super) static BRING: LazyLock<Script> =
+    LazyLock::new(|| Script::new(&[LIB, include_str!("scripts/bring.lua")]));
 
 /// How many arguments most scripts have at most.
 const ARGUMENTS: usize = 20;

@@ -384,6 +384,23 @@ impl Route {
     }
 }
 
+#[cfg(feature = "admin")]
+impl Primary {
+    /// What the operator knows it by.
+    pub(super) fn name(&self) -> &str {
+        self.node.name()
+    }
+
+    /// Sends several commands in one go; each has its own answer. One attempt.
+    pub(super) async fn send_all(
+        &self,
+        until: Instant,
+        commands: &Pipeline,
+    ) -> Result<Vec<Value>, RedisError> {
+        self.node.send_all(commands, until).await
+    }
+}
+
 impl Primary {
     /// Sends a command that changes nothing.
     pub(super) async fn send(&self, until: Instant, command: &Cmd) -> Result<Value, CallError> {

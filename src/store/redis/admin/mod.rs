@@ -1,0 +1,7 @@
+//! What administration asks of Redis beyond a store's operations: all keys in small steps, and servers about themselves.
+
+mod bring;
+mod direct;
+
+pub(crate) use bring::{Bring, Brought};
+pub(crate) use direct::{Direct, Scanned};
