@@ -256,7 +256,11 @@ mod tests {
             ("demo-179545594288", AnyOther),
             ("7b1f5c540d3b4d479a573d3c5c8f7f10", AnyOther),
         ] {
-            assert_eq!(form(guessable), Some(Form::Guessable(expected)), "{guessable}");
+            assert_eq!(
+                form(guessable),
+                Some(Form::Guessable(expected)),
+                "{guessable}"
+            );
         }
         assert_eq!(form(""), None);
         assert_eq!(form(&"x".repeat(MAX_LEGACY_BYTES + 1)), None);
@@ -267,8 +271,12 @@ mod tests {
     fn what_can_be_guessed_is_accepted_only_when_its_form_is_named_and_nothing_after_the_instant() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
         let ids = LegacyIds::until(now + Duration::from_secs(1));
-        let accepts = |ids: &LegacyIds, at, id: &str| ids.accept(at, Kind::User, id.as_bytes()).is_some();
-        let (random, guessable) = ("7b1f5c54-0d3b-4d47-9a57-3d3c5c8f7f10", "user_42_1795455942886");
+        let accepts =
+            |ids: &LegacyIds, at, id: &str| ids.accept(at, Kind::User, id.as_bytes()).is_some();
+        let (random, guessable) = (
+            "7b1f5c54-0d3b-4d47-9a57-3d3c5c8f7f10",
+            "user_42_1795455942886",
+        );
         assert!(accepts(&ids, now, random));
         assert!(!accepts(&ids, now, guessable));
         assert!(!accepts(&ids, now + Duration::from_secs(1), random));

@@ -189,6 +189,8 @@
 //! [axum]: https://docs.rs/axum
 
 mod address;
+#[cfg(feature = "admin")]
+pub mod admin;
 mod clock;
 mod config;
 mod cookie;
@@ -220,8 +222,8 @@ pub use error::{ConfigError, Error};
 pub use extract::{Fresh, Live};
 pub use id::{Bucket, Digest, Handle, Kind, RecordKey, UserId};
 pub use key::{DataName, InvalidName, Key};
-pub use legacy::{GuessableId, LegacyIds};
 pub use layer::{ResponseFuture, SessionLayer, SessionLayerBuilder, SessionService};
+pub use legacy::{GuessableId, LegacyIds};
 pub use problem::{ErrorKind, Problem};
 pub use record::{End, EndReason};
 pub use session::{Freshness, Login, LoginFuture, Outcome, Passive, Session, SessionInfo};

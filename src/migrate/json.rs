@@ -161,7 +161,9 @@ struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// The text of a value that is one.
 pub(super) fn text(value: &RawValue) -> Option<Cow<'_, str>> {
-    serde_json::from_str::<Name<'_>>(value.get()).ok().map(|name| name.0)
+    serde_json::from_str::<Name<'_>>(value.get())
+        .ok()
+        .map(|name| name.0)
 }
 
 /// The digits of a value that is an integer, of any length.
@@ -202,7 +204,11 @@ mod tests {
         );
         assert_eq!(
             mended(r#"["\ud800", "\udc00x", "\ud83d\ud83d\ude00", "\\ud800"]"#),
-            (r#"["\ufffd", "\ufffdx", "\ufffd\ud83d\ude00", "\\ud800"]"#.into(), 0, 3)
+            (
+                r#"["\ufffd", "\ufffdx", "\ufffd\ud83d\ude00", "\\ud800"]"#.into(),
+                0,
+                3
+            )
         );
     }
 
@@ -210,8 +216,19 @@ mod tests {
     fn members_keep_their_order_and_their_letters_and_the_later_of_two_counts() {
         let text = r#"{"b": 1.50, "a": {"x": [1,  2]}, "b": 99999999999999999999, "\u00e9": null}"#;
         let mut members = Members::read(text.as_bytes()).unwrap();
-        let seen: Vec<_> = members.0.iter().map(|(name, value)| (&**name, value.get())).collect();
-        assert_eq!(seen, [("b", "99999999999999999999"), ("a", r#"{"x": [1,  2]}"#), ("é", "null")]);
+        let seen: Vec<_> = members
+            .0
+            .iter()
+            .map(|(name, value)| (&**name, value.get()))
+            .collect();
+        assert_eq!(
+            seen,
+            [
+                ("b", "99999999999999999999"),
+                ("a", r#"{"x": [1,  2]}"#),
+                ("é", "null")
+            ]
+        );
         assert!(members.take("é").is_none());
         assert!(members.take("b").is_some() && !members.has("b"));
         assert!(Members::read(b"[1]").is_none());

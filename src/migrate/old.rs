@@ -10,11 +10,11 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::value::RawValue;
 use time::UtcOffset;
 
-use super::json::{self, Mended, Members};
+use super::json::{self, Members, Mended};
 use super::report::Shape;
 use super::time::{Written, offset};
 use crate::clock::micros;
-use crate::id::{Handle, Kind, UserId};
+use crate::id::{Handle, UserId};
 use crate::key::{DataName, MAX_NAME_BYTES};
 use crate::record::{NewRecord, Record, Seen};
 
@@ -183,7 +183,10 @@ impl Message<'_> {
             quoted(&self.content)
         );
         if !self.metadata.is_empty() {
-            let members = self.metadata.iter().map(|(name, value)| (&**name, value.get()));
+            let members = self
+                .metadata
+                .iter()
+                .map(|(name, value)| (&**name, value.get()));
             json.push_str(",\"metadata\":");
             json.push_str(&object(members));
         }
@@ -223,7 +226,9 @@ pub(super) fn user(value: Option<&RawValue>, mended: Mended) -> Result<Option<Us
     if user.is_valid() {
         Ok(Some(user))
     } else {
-        Err(Unread::invalid("its user is empty or longer than 256 bytes"))
+        Err(Unread::invalid(
+            "its user is empty or longer than 256 bytes",
+        ))
     }
 }
 
@@ -233,7 +238,10 @@ pub(super) fn text<'a>(value: Option<&'a RawValue>) -> Option<Cow<'a, str>> {
 }
 
 /// A time that a member says; `None` where there is none.
-pub(super) fn time(value: Option<&RawValue>, what: &'static str) -> Result<Option<Written>, Unread> {
+pub(super) fn time(
+    value: Option<&RawValue>,
+    what: &'static str,
+) -> Result<Option<Written>, Unread> {
     let Some(value) = value else { return Ok(None) };
     json::text(value)
         .and_then(|text| Written::parse(&text))
@@ -289,13 +297,20 @@ pub(super) fn found_offset(
     lifetime: Duration,
 ) -> UtcOffset {
     let of_id = || {
-        let Written::Naive(naive) = created? else { return None };
+        let Written::Naive(naive) = created? else {
+            return None;
+        };
         let (_, millis) = around.id.rsplit_once('_')?;
         let millis: u64 = (millis.len() == 13).then(|| millis.parse().ok())??;
-        offset(naive, SystemTime::UNIX_EPOCH + Duration::from_millis(millis))
+        offset(
+            naive,
+            SystemTime::UNIX_EPOCH + Duration::from_millis(millis),
+        )
     };
     let of_expiry = || {
-        let Written::Naive(naive) = seen? else { return None };
+        let Written::Naive(naive) = seen? else {
+            return None;
+        };
         offset(naive, around.expires_at?.checked_sub(lifetime)?)
     };
     around
@@ -313,19 +328,4 @@ pub(super) fn rest<'a>(members: Members<'a>, id: &str) -> Vec<(Cow<'a, str>, Cow
         .filter(|(_, value)| json::text(value).is_none_or(|text| text != id))
         .map(|(name, value)| (name, Cow::Borrowed(value.get())))
         .collect()
-}
-
-impl Shape {
-    /// Which kind of session it becomes.
-    pub(super) const fn kind(self) -> Kind {
-        match self {
-            Self::Demo | Self::DemoStatus => Kind::Demo,
-            Self::Platform
-            | Self::Auth
-            | Self::Service
-            | Self::TowerSessions
-            | Self::AxumSession
-            | Self::ActixSession => Kind::User,
-        }
-    }
 }

@@ -19,7 +19,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use time::{Date, OffsetDateTime, Time, UtcOffset};
 
-use super::json::{self, Mended, Members};
+use super::json::{self, Members, Mended};
 use super::old::{self, Around, Old, Times, Unread};
 use super::report::Shape;
 use super::source::Source;
@@ -61,7 +61,14 @@ pub(super) fn tower_sessions<'a>(bytes: &[u8], around: &Around<'_>) -> Result<Ol
         .into_iter()
         .map(|(name, value)| (name.into(), value.to_string().into()))
         .collect();
-    finish(Shape::TowerSessions, "axum-login.data", values, Some(end), Mended::default(), around)
+    finish(
+        Shape::TowerSessions,
+        "axum-login.data",
+        values,
+        Some(end),
+        Mended::default(),
+        around,
+    )
 }
 
 fn instant(packed: Packed) -> Option<SystemTime> {
@@ -88,10 +95,19 @@ pub(super) fn axum_session<'a>(
     around: &Around<'_>,
 ) -> Result<Old<'a>, Unread> {
     let AxumSession { data, .. } = serde_json::from_slice(text).map_err(|_| {
-        Unread::invalid("it is no record of axum_session, or is encrypted with the application's key")
+        Unread::invalid(
+            "it is no record of axum_session, or is encrypted with the application's key",
+        )
     })?;
     let values = quoted(data)?;
-    finish(Shape::AxumSession, "user_auth_session_id", values, None, mended, around)
+    finish(
+        Shape::AxumSession,
+        "user_auth_session_id",
+        values,
+        None,
+        mended,
+        around,
+    )
 }
 
 pub(super) fn actix_session<'a>(
@@ -101,7 +117,14 @@ pub(super) fn actix_session<'a>(
 ) -> Result<Old<'a>, Unread> {
     let data = Members::read(text).ok_or(Unread::invalid("it is no record of actix-session"))?;
     let values = quoted(data)?;
-    finish(Shape::ActixSession, "actix_identity.user_id", values, None, mended, around)
+    finish(
+        Shape::ActixSession,
+        "actix_identity.user_id",
+        values,
+        None,
+        mended,
+        around,
+    )
 }
 
 type Values<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;

@@ -296,7 +296,11 @@ fn seconds<S: serde::Serializer>(took: &Duration, serializer: S) -> Result<S::Ok
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const NAMED: usize = 20;
-        let written = if self.dry_run { "would migrate" } else { "migrated" };
+        let written = if self.dry_run {
+            "would migrate"
+        } else {
+            "migrated"
+        };
         if self.stopped {
             writeln!(f, "Stopped before the end: start it again, and it goes on.")?;
         }
@@ -312,8 +316,14 @@ impl fmt::Display for Report {
             (self.gone, "gone meanwhile"),
             (self.left, "of a shape that was not asked for"),
             (self.invalid, "INVALID, left alone"),
-            (self.refused, "refused: all of their user's sessions were ended here since"),
-            (self.written_since, "WRITTEN by the old system since they were migrated: stop it first"),
+            (
+                self.refused,
+                "refused: all of their user's sessions were ended here since",
+            ),
+            (
+                self.written_since,
+                "WRITTEN by the old system since they were migrated: stop it first",
+            ),
             (self.failed, "FAILED"),
         ] {
             if count > 0 {
@@ -322,8 +332,14 @@ impl fmt::Display for Report {
         }
         for (count, words) in [
             (self.messages, "messages of demos"),
-            (self.read_again, "changed while they were migrated, and were read again"),
-            (self.numbers_mended, "numbers were NaN or Infinity, and are null now"),
+            (
+                self.read_again,
+                "changed while they were migrated, and were read again",
+            ),
+            (
+                self.numbers_mended,
+                "numbers were NaN or Infinity, and are null now",
+            ),
             (self.surrogates_mended, "halves of characters were replaced"),
             (self.old_indexes.lists, "old lists of users' sessions"),
             (self.old_indexes.dead_members, "dead members in them"),
@@ -368,6 +384,10 @@ mod tests {
         };
         assert!(!report.to_string().contains("1795455942886"));
         assert!(report.adds_up() && !report.is_complete());
-        assert!(!serde_json::to_string(&report.masked()).unwrap().contains("1795455942886"));
+        assert!(
+            !serde_json::to_string(&report.masked())
+                .unwrap()
+                .contains("1795455942886")
+        );
     }
 }

@@ -60,7 +60,10 @@ impl Source {
     pub(super) fn id<'a>(self, prefix: &str, key: &'a [u8]) -> Named<'a> {
         match self {
             Self::Legacy => {
-                let (kind, id) = match (key.strip_prefix(b"session:"), key.strip_prefix(b"demo:session:")) {
+                let (kind, id) = match (
+                    key.strip_prefix(b"session:"),
+                    key.strip_prefix(b"demo:session:"),
+                ) {
                     (Some(id), _) => (Kind::User, id),
                     (None, Some(id)) => (Kind::Demo, id),
                     (None, None) => return Named::Other,
@@ -136,7 +139,10 @@ mod tests {
     #[test]
     fn a_key_names_a_session_of_one_kind_or_ours_or_something_else() {
         let of = |key: &'static str| Source::Legacy.id("", key.as_bytes());
-        assert_eq!(of("session:user_42_1"), Named::Session(Kind::User, b"user_42_1"));
+        assert_eq!(
+            of("session:user_42_1"),
+            Named::Session(Kind::User, b"user_42_1")
+        );
         assert_eq!(of("demo:session:x"), Named::Session(Kind::Demo, b"x"));
         assert_eq!(of("session:"), Named::Session(Kind::User, b""));
         assert_eq!(of("shop:session:{0a3f}:x"), Named::Other);
@@ -146,6 +152,9 @@ mod tests {
         let list = format!("demo:{ours}:messages");
         assert_eq!(Source::Legacy.id("", list.as_bytes()), Named::Ours);
         let not = format!("session:{{0a3g}}:{digest}");
-        assert!(matches!(Source::Legacy.id("", not.as_bytes()), Named::Session(..)));
+        assert!(matches!(
+            Source::Legacy.id("", not.as_bytes()),
+            Named::Session(..)
+        ));
     }
 }

@@ -69,7 +69,10 @@ impl Step {
         }
         for at in open {
             report.failed += 1;
-            report.problem(&keys[at].0, "it changes all the time: stop the old system first");
+            report.problem(
+                &keys[at].0,
+                "it changes all the time: stop the old system first",
+            );
         }
         (report, Ok(()))
     }
@@ -150,10 +153,16 @@ impl Step {
                     report.gone += 1;
                     continue;
                 }
-                Ok(Value::Int(left)) => u64::try_from(left).ok().map(|left| now + Duration::from_millis(left)),
+                Ok(Value::Int(left)) => u64::try_from(left)
+                    .ok()
+                    .map(|left| now + Duration::from_millis(left)),
                 Ok(_) | Err(_) => None,
             };
-            let bytes = if bytes.len() < READ { bytes } else { self.whole(key).await? };
+            let bytes = if bytes.len() < READ {
+                bytes
+            } else {
+                self.whole(key).await?
+            };
             if bytes.len() > LARGEST {
                 report.invalid += 1;
                 report.problem(key, "it is larger than 8 MiB");
@@ -239,7 +248,10 @@ impl Step {
                 return Ok(again);
             }
             let now = self.migration.store.now();
-            let commands: Vec<Cmd> = open.iter().map(|ready| self.command(keys, ready, now, with_text)).collect();
+            let commands: Vec<Cmd> = open
+                .iter()
+                .map(|ready| self.command(keys, ready, now, with_text))
+                .collect();
             let mut left = Vec::new();
             for (ready, answer) in open.into_iter().zip(self.server.ask_all(&commands).await?) {
                 let key = &keys[ready.at].0;
@@ -253,7 +265,10 @@ impl Step {
                     Ok(Brought::Already) => report.already += 1,
                     Ok(Brought::WrittenSince) => {
                         report.written_since += 1;
-                        report.problem(key, "its old system has written to it since it was migrated");
+                        report.problem(
+                            key,
+                            "its old system has written to it since it was migrated",
+                        );
                     }
                     Ok(Brought::Gone) => report.gone += 1,
                     Ok(Brought::Changed) => again.push(ready.at),
@@ -274,7 +289,10 @@ impl Step {
         }
         for ready in open {
             report.failed += 1;
-            report.problem(&keys[ready.at].0, "the clock of Redis is not to be relied on, or scripts are flushed");
+            report.problem(
+                &keys[ready.at].0,
+                "the clock of Redis is not to be relied on, or scripts are flushed",
+            );
         }
         Ok(again)
     }
@@ -295,7 +313,12 @@ impl Step {
     }
 
     /// A dry run: which of them would be written.
-    async fn count(&self, keys: &Keys, ready: &[Ready], report: &mut Report) -> Result<(), StoreError> {
+    async fn count(
+        &self,
+        keys: &Keys,
+        ready: &[Ready],
+        report: &mut Report,
+    ) -> Result<(), StoreError> {
         let pointers: Vec<Cmd> = ready
             .iter()
             .map(|ready| {

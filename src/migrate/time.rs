@@ -54,7 +54,9 @@ fn earlier(at: SystemTime, seconds: i64) -> SystemTime {
     } else {
         at.checked_sub(span)
     };
-    moved.unwrap_or(SystemTime::UNIX_EPOCH).max(SystemTime::UNIX_EPOCH)
+    moved
+        .unwrap_or(SystemTime::UNIX_EPOCH)
+        .max(SystemTime::UNIX_EPOCH)
 }
 
 /// The offset of a clock that showed `naive` when it was `instant`, if there is such a zone.
@@ -85,18 +87,38 @@ mod tests {
     #[test]
     fn every_form_in_the_field_is_read() {
         for (text, expected) in [
-            ("2026-11-23T12:00:00.886408", Written::Naive(at(NOON, 886_408))),
+            (
+                "2026-11-23T12:00:00.886408",
+                Written::Naive(at(NOON, 886_408)),
+            ),
             ("2026-11-23T12:00:00", Written::Naive(at(NOON, 0))),
-            ("2026-11-23 12:00:00.886408", Written::Naive(at(NOON, 886_408))),
-            ("2026-11-23T12:00:00.886408+00:00", Written::Instant(at(NOON, 886_408))),
+            (
+                "2026-11-23 12:00:00.886408",
+                Written::Naive(at(NOON, 886_408)),
+            ),
+            (
+                "2026-11-23T12:00:00.886408+00:00",
+                Written::Instant(at(NOON, 886_408)),
+            ),
             ("2026-11-23T12:00:00+00:00", Written::Instant(at(NOON, 0))),
             ("2026-11-23T14:00:00+02:00", Written::Instant(at(NOON, 0))),
             ("2026-11-23T12:00:00Z", Written::Instant(at(NOON, 0))),
-            ("2026-11-23T12:00:00.886Z", Written::Instant(at(NOON, 886_000))),
+            (
+                "2026-11-23T12:00:00.886Z",
+                Written::Instant(at(NOON, 886_000)),
+            ),
         ] {
             assert_eq!(Written::parse(text), Some(expected), "{text}");
         }
-        for text in ["", "yesterday", "1795435200", "2026-13-01T00:00:00", "2026-11-23T25:00:00", "1969-12-31T23:59:59Z", "2026-11-23T12:00:00.886408+0"] {
+        for text in [
+            "",
+            "yesterday",
+            "1795435200",
+            "2026-13-01T00:00:00",
+            "2026-11-23T25:00:00",
+            "1969-12-31T23:59:59Z",
+            "2026-11-23T12:00:00.886408+0",
+        ] {
             assert_eq!(Written::parse(text), None, "{text}");
         }
     }
@@ -107,8 +129,19 @@ mod tests {
         assert_eq!(Written::Naive(at(NOON + 19_800, 5)).at(east), at(NOON, 5));
         assert_eq!(Written::Instant(at(NOON, 0)).at(east), at(NOON, 0));
         assert_eq!(offset(at(NOON + 19_801, 0), at(NOON, 0)), Some(east));
-        assert_eq!(offset(at(NOON - 3_590, 0), at(NOON, 0)), UtcOffset::from_hms(-1, 0, 0).ok());
-        assert_eq!(offset(at(NOON + 400, 0), at(NOON, 0)), None, "no zone is so");
-        assert_eq!(offset(at(NOON + 86_400, 0), at(NOON, 0)), None, "nor so far");
+        assert_eq!(
+            offset(at(NOON - 3_590, 0), at(NOON, 0)),
+            UtcOffset::from_hms(-1, 0, 0).ok()
+        );
+        assert_eq!(
+            offset(at(NOON + 400, 0), at(NOON, 0)),
+            None,
+            "no zone is so"
+        );
+        assert_eq!(
+            offset(at(NOON + 86_400, 0), at(NOON, 0)),
+            None,
+            "nor so far"
+        );
     }
 }

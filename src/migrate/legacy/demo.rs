@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 use time::UtcOffset;
 
-use crate::migrate::json::{self, Mended, Members};
+use crate::migrate::json::{self, Members, Mended};
 use crate::migrate::old::{self, Around, Message, Old, Times, Unread};
 use crate::migrate::report::Shape;
 
@@ -42,8 +42,13 @@ fn demo<'a>(
     around: &Around<'_>,
 ) -> Result<Old<'a>, Unread> {
     members.take("session_id");
-    if members.take("session_type").is_some_and(|kind| kind.get() != "\"demo\"") {
-        return Err(Unread::invalid("it says that it is a session of another type"));
+    if members
+        .take("session_type")
+        .is_some_and(|kind| kind.get() != "\"demo\"")
+    {
+        return Err(Unread::invalid(
+            "it says that it is a session of another type",
+        ));
     }
     let user = old::user(members.take("user_id"), mended)?;
     let industry = industry(members.take("industry"))?;
@@ -109,7 +114,9 @@ fn industry(value: Option<&RawValue>) -> Result<Cow<'_, str>, Unread> {
     };
     let name = name.trim();
     if name.len() > MAX_INDUSTRY {
-        return Err(Unread::invalid("its industry's name is longer than 64 bytes"));
+        return Err(Unread::invalid(
+            "its industry's name is longer than 64 bytes",
+        ));
     }
     let known = match &*name.to_lowercase() {
         "" => GENERAL,
@@ -136,8 +143,14 @@ fn messages(list: &RawValue) -> Result<Vec<Message<'_>>, Unread> {
 
 fn message(value: &RawValue) -> Result<Message<'_>, &'static str> {
     let mut members = Members::of(value).ok_or("is no object")?;
-    let role = members.take("role").and_then(json::text).ok_or("has no role")?;
-    let content = members.take("content").and_then(json::text).ok_or("has no content")?;
+    let role = members
+        .take("role")
+        .and_then(json::text)
+        .ok_or("has no role")?;
+    let content = members
+        .take("content")
+        .and_then(json::text)
+        .ok_or("has no content")?;
     let at = old::time(members.take("timestamp"), "").map_err(|_| "has a time that is none")?;
     Ok(Message {
         role,

@@ -23,11 +23,14 @@ pub(super) fn read<'a>(
     around: &Around<'_>,
 ) -> Result<Old<'a>, Unread> {
     let Some(members) = Members::read(text) else {
-        return Err(Unread::invalid(match serde_json::from_slice::<serde::de::IgnoredAny>(text) {
-            Ok(_) => "it is JSON, and no object",
-            Err(error) if error.is_eof() => "it is cut off in the middle",
-            Err(_) => "it is no JSON",
-        }));
+        return Err(Unread::invalid(
+            match serde_json::from_slice::<serde::de::IgnoredAny>(text) {
+                _ if str::from_utf8(text).is_err() => "it is no JSON, and no text",
+                Ok(_) => "it is JSON, and no object",
+                Err(error) if error.is_eof() => "it is cut off in the middle",
+                Err(_) => "it is no JSON",
+            },
+        ));
     };
     match kind {
         Kind::Demo => demo::read(members, mended, around),
@@ -38,6 +41,8 @@ pub(super) fn read<'a>(
             user::service(members, mended, around)
         }
         Kind::User if members.has("last_activity") => user::auth(members, mended, around),
-        Kind::User => Err(Unread::invalid("it has none of the fields by which sessions are told")),
+        Kind::User => Err(Unread::invalid(
+            "it has none of the fields by which sessions are told",
+        )),
     }
 }

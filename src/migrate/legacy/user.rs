@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use time::UtcOffset;
 
-use crate::migrate::json::{self, Mended, Members};
+use crate::migrate::json::{self, Members, Mended};
 use crate::migrate::old::{self, Around, Old, Times, Unread};
 use crate::migrate::report::Shape;
 

@@ -30,6 +30,12 @@ pub(super) static LIST: LazyLock<Script> =
 #[cfg(feature = "admin")]
 pub(super) static BRING: LazyLock<Script> =
     LazyLock::new(|| Script::new(&[LIB, include_str!("scripts/bring.lua")]));
+#[cfg(feature = "admin")]
+pub(super) static RELIST: LazyLock<Script> =
+    LazyLock::new(|| Script::new(&[LIB, BURY, include_str!("scripts/relist.lua")]));
+#[cfg(feature = "admin")]
+pub(super) static UNLIST: LazyLock<Script> =
+    LazyLock::new(|| Script::new(&[LIB, BURY, include_str!("scripts/unlist.lua")]));
 
 /// How many arguments most scripts have at most.
 const ARGUMENTS: usize = 20;

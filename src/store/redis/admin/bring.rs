@@ -81,7 +81,8 @@ impl RedisStore {
         let has_list = !bring.messages.is_empty();
         let number = 3 + 2 * usize::from(user.is_some()) + usize::from(has_list);
         let messages: usize = bring.messages.iter().map(String::len).sum();
-        let mut command = BRING.command(with_text, number, bring.old.len() + bytes.len() + messages);
+        let mut command =
+            BRING.command(with_text, number, bring.old.len() + bytes.len() + messages);
         command
             .arg(bring.old_key)
             .arg(keys.pointer(&digest))

@@ -61,14 +61,21 @@ impl Direct {
 
     /// Sends a command that is the same when it is sent twice.
     pub(crate) async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, StoreError> {
-        let value = self.primary.send(Instant::now() + PATIENCE, command).await?;
-        redis::from_redis_value(value)
-            .map_err(|error| StoreError::new(format!("Redis gave an answer that does not fit: {error}")))
+        let value = self
+            .primary
+            .send(Instant::now() + PATIENCE, command)
+            .await?;
+        redis::from_redis_value(value).map_err(|error| {
+            StoreError::new(format!("Redis gave an answer that does not fit: {error}"))
+        })
     }
 
     /// Sends commands in one go; each has its own answer. They must be the same when they are sent twice: what was cut
     /// is sent again, as long as the patience lasts.
-    pub(crate) async fn ask_all(&self, commands: &[Cmd]) -> Result<Vec<Result<Value, RedisError>>, StoreError> {
+    pub(crate) async fn ask_all(
+        &self,
+        commands: &[Cmd],
+    ) -> Result<Vec<Result<Value, RedisError>>, StoreError> {
         if commands.is_empty() {
             return Ok(Vec::new());
         }
@@ -97,7 +104,12 @@ impl Direct {
         count: usize,
     ) -> Result<Scanned, StoreError> {
         let mut command = redis::cmd("SCAN");
-        command.arg(cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(count);
+        command
+            .arg(cursor)
+            .arg("MATCH")
+            .arg(pattern)
+            .arg("COUNT")
+            .arg(count);
         let (next, keys): (Vec<u8>, Vec<Vec<u8>>) = self.ask(&command).await?;
         Ok(Scanned {
             next: (next != b"0").then_some(next),
@@ -120,4 +132,13 @@ fn apart(value: Value) -> Result<Value, RedisError> {
         Value::ServerError(error) => Err(error.into()),
         value => Ok(value),
     }
+}
+
+/// How far a scan is: its cursor counts from the highest bit down.
+pub(crate) fn fraction(cursor: &[u8]) -> f64 {
+    let cursor: u64 = str::from_utf8(cursor)
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(0);
+    cursor.reverse_bits() as f64 / u64::MAX as f64
 }

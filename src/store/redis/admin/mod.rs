@@ -2,6 +2,8 @@
 
 mod bring;
 mod direct;
+mod repair;
 
 pub(crate) use bring::{Bring, Brought};
-pub(crate) use direct::{Direct, Scanned};
+pub(crate) use direct::{Direct, Scanned, fraction};
+pub(crate) use repair::{List, entry};

@@ -1,0 +1,8 @@
+//! Moving sessions here from another system.
+
+mod cookies;
+mod corpus;
+mod fixture;
+mod moving;
+mod scale;
+mod side_by_side;
