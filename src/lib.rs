@@ -140,6 +140,11 @@
 //! # }
 //! ```
 //!
+//! # Moving over
+//!
+//! `sessile migrate` moves the sessions of other systems here, and [`SessionLayerBuilder::accept_legacy`] lets their
+//! holders' old cookies open them, once: [the guide](guide::migrating) says how.
+//!
 //! # Optional sign-in, and signing in again
 //!
 //! `Option<UserSession>` is `None` for whoever is not signed in, while a store that fails stays a failure. `Fresh<300>`
@@ -183,6 +188,8 @@
 //! | `tls` | yes | Redis by `rediss://`, with rustls and ring |
 //! | `cluster` | no | Redis Cluster |
 //! | `sentinel` | no | Redis Sentinel |
+//! | `admin` | no | `migrate` and `admin`: moving sessions here from another system, repairing, checking |
+//! | `cli` | no | the command line, `sessile` |
 //! | `test-util` | no | conformance suite, store wrappers, manual clock |
 //!
 //! [tower]: https://docs.rs/tower

@@ -37,9 +37,10 @@ if since and record.created + signed_in < tonumber(since) then
   bury(key, record, 'revoked', now, '-', '')
   return { 'ended' }
 end
-redis.call('ZADD', index, num(record.ends), digest)
 local left, until_ = redis.call('PTTL', index), record.absolute + 7200000000
-if left < 0 or now + left * 1000 < until_ then
+redis.call('ZADD', index, num(record.ends), digest)
+-- A list that has no expiry gets one, and is counted, when its turn comes.
+if left ~= -1 and now + left * 1000 < until_ then
   redis.call('PEXPIREAT', index, ms(until_))
 end
 return { 'listed' }
