@@ -14,7 +14,8 @@ use std::{fs, io};
 use sessile::record::{Entry, Record};
 use sessile::store::rules::{self, SINCE_KEPT, Shelf};
 use sessile::store::{
-    Applied, Apply, Create, Created, EndScope, EndSessions, EndedSessions, Replace, Replaced,
+    Append, Appended, Applied, Apply, Create, Created, EndScope, EndSessions, EndedSessions,
+    Replace, Replaced,
 };
 use sessile::{Bucket, Digest, Error, Key, Kind, RecordKey, Session, SessionLayer, SessionStore};
 use sessile::{StoreError, UserId};
@@ -152,6 +153,10 @@ impl SessionStore for FileStore {
 
     async fn apply(&self, apply: Apply) -> Result<Applied, StoreError> {
         self.on_files(move |files| files.within(MAX_BYTES, apply.key.bucket, |file, now| rules::apply(file, now, &apply))).await
+    }
+
+    async fn append(&self, append: Append) -> Result<Appended, StoreError> {
+        self.on_files(move |files| files.within(MAX_BYTES, append.key.bucket, |file, now| rules::append(file, now, &append))).await
     }
 
     async fn replace(&self, replace: Replace) -> Result<Replaced, StoreError> {

@@ -14,6 +14,8 @@
 //! | `store_failed` | the store failed, with the `error`; likewise counted. This one is a warning |
 //! | `evicting` | a Redis was connected to that may drop sessions for want of memory, with its `policy`: a warning |
 //! | `mode` | the store went away (a warning, with the `error`), answers again, or is back: `mode`, and `after_ms`, how long the one before lasted |
+//! | `demo_started`, `demo_completed`, `demo_adopted` | a demo began, came to 100 %, was brought along by a user who signed in |
+//! | `demo_refused` | a client's address had started as many demos as the layer allows |
 //! | `promoted`, `not_promoted` | a session that was made while the store was away was brought to it, or not, with the `reason` |
 //! | `write_lost` | what was written while the store was away met another value there, which stays: a warning, with the `reason` |
 //! | `ends_asserted` | the store may have lost its last writes: the ends of the last minutes were sent again, `count` of them |
@@ -47,6 +49,22 @@ pub(crate) fn reauthenticated(record: &Record) {
 
 pub(crate) fn regenerated(record: &Record) {
     of_record("regenerated", record);
+}
+
+pub(crate) fn demo_started(record: &Record) {
+    of_record("demo_started", record);
+}
+
+pub(crate) fn demo_completed(record: &Record) {
+    of_record("demo_completed", record);
+}
+
+pub(crate) fn demo_adopted(record: &Record) {
+    of_record("demo_adopted", record);
+}
+
+pub(crate) fn demo_refused() {
+    tracing::info!(target: "sessile", event = "demo_refused");
 }
 
 fn of_record(event: &'static str, record: &Record) {

@@ -11,6 +11,7 @@ use http::{HeaderValue, header};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::demo::{Demo, DemoSession};
 use crate::error::Error;
 use crate::problem::ErrorKind;
 use crate::session::{Current, Session, missing_layer};
@@ -55,6 +56,31 @@ impl<S: Sync> OptionalFromRequestParts<S> for UserSession {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Error> {
         Ok(Session::from_extensions(&parts.extensions).await?.user())
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Demo {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
+        Self::from_extensions(&parts.extensions).await
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for DemoSession {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
+        Demo::from_extensions(&parts.extensions).await?.require()
+    }
+}
+
+/// `None` where there is no demo; a store that fails stays a failure.
+impl<S: Sync> OptionalFromRequestParts<S> for DemoSession {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Error> {
+        Ok(Demo::from_extensions(&parts.extensions).await?.get())
     }
 }
 

@@ -29,6 +29,7 @@ pub struct LegacyIds {
     until: SystemTime,
     guessable: Vec<GuessableId>,
     cookie_name: Option<Cow<'static, str>>,
+    demo_cookie_name: Option<Cow<'static, str>>,
 }
 
 /// A form of ids that somebody else can guess: whoever does has the session.
@@ -54,6 +55,7 @@ impl LegacyIds {
             until: instant,
             guessable: Vec::new(),
             cookie_name: None,
+            demo_cookie_name: None,
         }
     }
 
@@ -62,6 +64,13 @@ impl LegacyIds {
     #[must_use]
     pub fn cookie_name(mut self, name: impl Into<Cow<'static, str>>) -> Self {
         self.cookie_name = Some(name.into());
+        self
+    }
+
+    /// The same for demo sessions. Default: none, old ids come in the layer's demo cookie.
+    #[must_use]
+    pub fn demo_cookie_name(mut self, name: impl Into<Cow<'static, str>>) -> Self {
+        self.demo_cookie_name = Some(name.into());
         self
     }
 
@@ -76,8 +85,11 @@ impl LegacyIds {
     }
 
     /// The cookie of the other system.
-    pub(crate) fn cookie(&self) -> Option<&str> {
-        self.cookie_name.as_deref()
+    pub(crate) fn cookie(&self, kind: Kind) -> Option<&str> {
+        match kind {
+            Kind::User => self.cookie_name.as_deref(),
+            Kind::Demo => self.demo_cookie_name.as_deref(),
+        }
     }
 
     /// What stands for a cookie's value in the store; `None` where it is not to be looked up.

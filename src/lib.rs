@@ -201,6 +201,7 @@ pub mod admin;
 mod clock;
 mod config;
 mod cookie;
+pub mod demo;
 mod error;
 pub mod event;
 #[cfg(feature = "axum")]
@@ -224,6 +225,7 @@ pub use address::ClientAddress;
 #[cfg(feature = "test-util")]
 pub use clock::ManualClock;
 pub use clock::{Clock, SystemClock};
+pub use demo::{Demo, DemoSession, Industry};
 pub use error::{ConfigError, Error};
 #[cfg(feature = "axum")]
 pub use extract::{Fresh, Live};

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use ::cookie::Cookie;
 
+use crate::demo::DemoCounts;
 use crate::error::Error;
 use crate::event;
 use crate::id::{Fresh, Handle, Kind, UserId};
@@ -76,6 +77,16 @@ impl Sessions {
         note: &str,
     ) -> Result<Ended, Error> {
         self.end(EndScope::Others(user.into(), keep), note).await
+    }
+
+    /// How many demos this instance started, and what became of them. At once.
+    #[must_use]
+    pub fn demo_counts(&self) -> DemoCounts {
+        self.area
+            .demos
+            .as_ref()
+            .map(|demos| demos.tallies.counts())
+            .unwrap_or_default()
     }
 
     async fn end(&self, scope: EndScope, note: &str) -> Result<Ended, Error> {

@@ -71,6 +71,14 @@ impl UserSession {
         &self.user
     }
 
+    /// The name of the demo that was brought along when this session began: see
+    /// [`Login::adopt_demo`](crate::Login::adopt_demo). It may be over since; it opens with its own cookie.
+    #[must_use]
+    pub fn demo(&self) -> Option<Handle> {
+        let state = self.session.context().state();
+        state.live()?.record.demo().map(|demo| demo.handle)
+    }
+
     /// The session as such: what a function takes that serves strangers too.
     #[must_use]
     pub const fn session(&self) -> &Session {

@@ -92,7 +92,9 @@ impl Options {
 
     /// Which ids of another system are accepted, in the cookies that it had.
     fn legacy_ids(&self) -> Option<LegacyIds> {
-        let ids = LegacyIds::until(self.accept_legacy?).cookie_name("session");
+        let ids = LegacyIds::until(self.accept_legacy?)
+            .cookie_name("session")
+            .demo_cookie_name("demo");
         if !self.accept_guessable {
             return Some(ids);
         }

@@ -137,6 +137,9 @@ impl Drop for Guard {
     fn drop(&mut self) {
         if let Some(context) = &self.0 {
             context.abandon();
+            if let Some(demo) = context.asked_demo() {
+                demo.abandon();
+            }
         }
     }
 }
@@ -144,6 +147,13 @@ impl Drop for Guard {
 impl Context {
     /// Closes the staging; whether there is something to store before the response may go.
     fn has_work(&self, failed: bool) -> bool {
+        let demo = self
+            .asked_demo()
+            .is_some_and(|demo| demo.has_own_work(failed));
+        self.has_own_work(failed) || demo
+    }
+
+    fn has_own_work(&self, failed: bool) -> bool {
         if !self.was_read() {
             return false;
         }
@@ -157,10 +167,15 @@ impl Context {
 
     /// Makes the response final: the cookie, and what caches must know.
     fn finish<B>(&self, mut response: Response<B>) -> Response<B> {
-        if self.was_read() {
-            self.attach(response.headers_mut());
+        for context in [Some(self), self.asked_demo().map(|demo| &**demo)]
+            .into_iter()
+            .flatten()
+        {
+            if context.was_read() {
+                context.attach(response.headers_mut());
+            }
+            context.close();
         }
-        self.close();
         response
     }
 

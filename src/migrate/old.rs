@@ -5,8 +5,6 @@ use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::value::RawValue;
 use time::UtcOffset;
 
@@ -16,7 +14,7 @@ use super::time::{Written, offset};
 use crate::clock::micros;
 use crate::id::{Handle, UserId};
 use crate::key::{DataName, MAX_NAME_BYTES};
-use crate::record::{NewRecord, Record, Seen};
+use crate::record::{MessageId, NewMessage, NewRecord, Record, Seen};
 
 /// What has no name that a value may have, or one that is taken, is kept together under this one.
 const UNNAMED: &str = "legacy_fields";
@@ -83,21 +81,17 @@ pub(super) struct Message<'a> {
 pub(super) struct Brought {
     pub(super) record: Record,
     /// JSON, one a message.
-    pub(super) messages: Vec<String>,
+    pub(super) messages: Vec<Vec<u8>>,
     /// When it was made, if that is known.
     pub(super) made_at: Option<SystemTime>,
 }
 
 impl Old<'_> {
-    /// What it becomes here. `handle`: its public name; `message_id`: a random one for each message.
+    /// What it becomes here. `handle`: its public name.
     ///
     /// Its end is the old one, whatever happens: the idle timeout is as long as it has left, so that it is not ended
     /// earlier than the old system would have.
-    pub(super) fn brought(
-        self,
-        handle: Handle,
-        mut message_id: impl FnMut() -> Result<[u8; 16], getrandom::Error>,
-    ) -> Result<Brought, getrandom::Error> {
+    pub(super) fn brought(self, handle: Handle) -> Result<Brought, getrandom::Error> {
         let Times {
             created_at,
             seen_at,
@@ -118,8 +112,9 @@ impl Old<'_> {
             values.push(name, value);
         }
         let mut messages = Vec::with_capacity(self.messages.len());
+        let mut total = 0;
         for message in &self.messages {
-            messages.push(message.write(message_id()?, created_at));
+            messages.push(message.write(MessageId::random()?, created_at, &mut total));
         }
         let record = Record::new(&NewRecord {
             handle,
@@ -174,11 +169,10 @@ impl<'a> Named<'a> {
 }
 
 impl Message<'_> {
-    fn write(&self, id: [u8; 16], otherwise: SystemTime) -> String {
-        let mut json = format!(
-            "{{\"id\":\"{}\",\"at\":{},\"role\":{},\"content\":{}",
-            URL_SAFE_NO_PAD.encode(id),
-            micros(self.at.unwrap_or(otherwise)),
+    /// As a conversation keeps it. `at`: where it does not say when; `total`: how many bytes were said before.
+    fn write(&self, id: MessageId, at: SystemTime, total: &mut u64) -> Vec<u8> {
+        let mut body = format!(
+            "{{\"role\":{},\"content\":{}",
             quoted(&self.role),
             quoted(&self.content)
         );
@@ -187,11 +181,16 @@ impl Message<'_> {
                 .metadata
                 .iter()
                 .map(|(name, value)| (&**name, value.get()));
-            json.push_str(",\"metadata\":");
-            json.push_str(&object(members));
+            body.push_str(",\"metadata\":");
+            body.push_str(&object(members));
         }
-        json.push('}');
-        json
+        body.push('}');
+        *total += body.len() as u64;
+        let message = NewMessage {
+            id,
+            body: body.into_bytes().into(),
+        };
+        message.text(micros(self.at.unwrap_or(at)), *total)
     }
 }
 

@@ -218,13 +218,7 @@ impl Step {
         let mended = old.mended;
         let randomness = |_| Unread::invalid("the operating system gave no randomness");
         let handle = Handle::random().map_err(randomness)?;
-        let brought = old
-            .brought(handle, || {
-                let mut id = [0; 16];
-                getrandom::fill(&mut id)?;
-                Ok(id)
-            })
-            .map_err(randomness)?;
+        let brought = old.brought(handle).map_err(randomness)?;
         let (size, most) = (brought.record.size(), self.migration.store.record_limit());
         if size > most {
             let why = format!("it would have {size} bytes, and a session here may have {most}");

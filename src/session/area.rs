@@ -1,21 +1,28 @@
 //! What all requests share that go through one layer.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use crate::config::Config;
+use crate::demo::{DemoConfig, Demos};
+use crate::error::ConfigError;
 use crate::event::{self, Tally};
-use crate::id::{Born, Bucket, Digest, RecordKey, UserId};
+use crate::id::{Born, Bucket, Digest, Kind, RecordKey, UserId};
 use crate::record::{Entry, Record};
 use crate::session::Freshness;
 use crate::store::{
-    Applied, Apply, Create, Created, EndSessions, EndedSessions, Health, Mode, Replace, Replaced,
-    Shield, StoreError, Told,
+    Append, Appended, Applied, Apply, Create, Created, EndSessions, EndedSessions, Health, Mode,
+    Replace, Replaced, Shield, Spend, Spent, StoreError, Told,
 };
 use std::time::SystemTime;
 
 /// Configuration and store: one for each layer that was built.
 pub(crate) struct Area {
+    /// Which kind of sessions it has.
+    pub(crate) kind: Kind,
+    /// The demos beside users' sessions.
+    pub(crate) demos: Option<Arc<Demos>>,
     pub(crate) store: ToldStore,
     pub(crate) config: Config,
     pub(crate) refusals: Tally,
@@ -28,11 +35,30 @@ pub(crate) struct Area {
 }
 
 impl Area {
-    pub(crate) fn new(store: Shield, config: Config) -> Self {
-        let began = store.now();
+    /// An area of users' sessions, with its demos.
+    pub(crate) fn new(
+        store: Shield,
+        config: Config,
+        demo: DemoConfig,
+    ) -> Result<Self, ConfigError> {
         store.watch();
+        let demos = Self::of(Kind::Demo, store.clone(), demo.settle(&config)?);
+        let demos = Demos {
+            area: Arc::new(demos),
+            config: demo,
+            tallies: Default::default(),
+        };
+        Ok(Self {
+            demos: Some(Arc::new(demos)),
+            ..Self::of(Kind::User, store, config)
+        })
+    }
+
+    fn of(kind: Kind, store: Shield, config: Config) -> Self {
         Self {
-            began,
+            kind,
+            demos: None,
+            began: store.now(),
             store: ToldStore {
                 store,
                 failures: Tally::default(),
@@ -132,6 +158,17 @@ impl ToldStore {
         read: Freshness,
     ) -> impl Future<Output = Result<Told<Applied>, StoreError>> {
         self.told(self.store.apply(apply, read))
+    }
+
+    pub(crate) fn append(
+        &self,
+        append: Append,
+    ) -> impl Future<Output = Result<Told<Appended>, StoreError>> {
+        self.told(self.store.append(append))
+    }
+
+    pub(crate) fn spend(&self, spend: Spend) -> impl Future<Output = Result<Spent, StoreError>> {
+        self.told(self.store.spend(spend))
     }
 
     pub(crate) fn replace(

@@ -15,7 +15,9 @@ use crate::event;
 use crate::id::{Fresh, Kind, RecordKey, UserId};
 use crate::key::DataName;
 use crate::problem::ErrorKind;
-use crate::record::{Changes, End, EndReason, Entry, Guard, NewRecord, Op, Record, Seen};
+use crate::record::{
+    Changes, DemoPointer, End, EndReason, Entry, Guard, NewRecord, Op, Record, Seen,
+};
 use crate::store::{Applied, Apply, Create, Created, Renewal};
 
 /// How long an update may contend with others for its value.
@@ -23,10 +25,12 @@ const UPDATE_BOUND: Duration = Duration::from_secs(2);
 
 /// Everything that a new session is made from, but the id.
 #[derive(Clone)]
-pub(super) struct NewSession {
-    pub(super) user: Option<UserId>,
-    pub(super) persistent: bool,
-    pub(super) values: Vec<(DataName, Vec<u8>)>,
+pub(crate) struct NewSession {
+    pub(crate) user: Option<UserId>,
+    pub(crate) persistent: bool,
+    pub(crate) values: Vec<(DataName, Vec<u8>)>,
+    /// The demo that its user brought along.
+    pub(crate) demo: Option<DemoPointer>,
 }
 
 impl Context {
@@ -44,6 +48,7 @@ impl Context {
                     user: None,
                     persistent: false,
                     values,
+                    demo: None,
                 };
                 match self.create(new).await {
                     Ok((_, outcome)) => Ok(outcome),
@@ -114,7 +119,7 @@ impl Context {
     }
 
     /// What it means that a change was not made; the state follows.
-    pub(super) fn refused(&self, key: &RecordKey, outcome: Applied) -> Error {
+    pub(crate) fn refused(&self, key: &RecordKey, outcome: Applied) -> Error {
         let died = |end: End| {
             let mut state = self.state();
             if state.live().is_some_and(|live| live.key == *key) {
@@ -142,17 +147,18 @@ impl Context {
     }
 
     /// Makes a session and makes it this request's. If no cookie can go out for it any more, it is ended again.
-    pub(super) async fn create(
+    pub(crate) async fn create(
         self: &Arc<Self>,
         new: NewSession,
     ) -> Result<(RecordKey, Outcome), Error> {
         let fresh = Fresh::draw()?;
-        let bucket = match &new.user {
-            Some(user) => self.area.store.bucket(user),
-            None => fresh.bucket(),
+        let kind = self.area.kind;
+        let bucket = match (&new.user, kind) {
+            (Some(user), Kind::User) => self.area.store.bucket(user),
+            (None, _) | (_, Kind::Demo) => fresh.bucket(),
         };
         let id = fresh.id(bucket);
-        let key = id.key(Kind::User);
+        let key = id.key(kind);
         let limit = new
             .user
             .as_ref()
@@ -169,7 +175,10 @@ impl Context {
         let (freshness, outcome) = (created.freshness, created.outcome());
         let ended = self.area.created(created.value)?;
         let id = id.born(self.area.store.birth(freshness));
-        event::created(&record);
+        match kind {
+            Kind::User => event::created(&record),
+            Kind::Demo => event::demo_started(&record),
+        }
         self.area
             .tell_ended(&ended, EndReason::Limit, record.address());
         let adopted = self.state().adopt(id, key, record, freshness);
@@ -183,12 +192,21 @@ impl Context {
     }
 
     /// The response's own commit: its session, if it makes one, goes out with the response that waits for it.
-    /// `shared`: whether anything but the request itself still has the session: a stream, or a task.
+    /// `shared`: whether anything but the request itself still has the session: a stream, or a task. The demo of the same
+    /// request is committed after it, by itself.
     pub(crate) async fn commit_for_response(
         self: Arc<Self>,
         failed: bool,
         shared: bool,
     ) -> Result<(), Error> {
+        self.commit_last(failed, shared).await?;
+        match self.asked_demo() {
+            Some(demo) => demo.commit_last(failed, Arc::strong_count(demo) > 1).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn commit_last(self: &Arc<Self>, failed: bool, shared: bool) -> Result<(), Error> {
         let would_create = {
             let mut state = self.state();
             if failed {
@@ -229,10 +247,11 @@ impl Area {
     pub(super) fn new_record(&self, fresh: &Fresh, new: NewSession, seen: Seen) -> Record {
         let timeouts = self.config.timeouts(new.persistent);
         let now = self.store.now();
-        Record::new(&NewRecord {
+        let is_sign_in = self.kind == Kind::User && new.user.is_some();
+        let record = Record::new(&NewRecord {
             handle: fresh.handle(),
             created_at: now,
-            signed_in_at: new.user.as_ref().map(|_| now),
+            signed_in_at: is_sign_in.then_some(now),
             user: new.user,
             absolute_end: now + timeouts.absolute,
             idle_timeout: timeouts.idle,
@@ -241,7 +260,11 @@ impl Area {
             // Its first request is this one, and it was seen when it was made: slow handlers do not cost it idle time.
             seen: Seen { at: now, ..seen },
             values: new.values,
-        })
+        });
+        match new.demo {
+            Some(demo) => record.with_demo(&demo),
+            None => record,
+        }
     }
 
     /// A record without values, for a session that is made outside of any request.
@@ -250,6 +273,7 @@ impl Area {
             user: Some(user),
             persistent: false,
             values: Vec::new(),
+            demo: None,
         };
         self.new_record(fresh, new, seen)
     }
@@ -397,6 +421,7 @@ async fn write_now(context: &Arc<Context>, changes: Changes) -> Result<Written, 
                     user: None,
                     persistent: false,
                     values: values.collect(),
+                    demo: None,
                 };
                 context.create(new).await?;
                 Written::Saved(None)

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, header};
@@ -12,11 +12,13 @@ use tower_cookies::Cookies;
 use super::area::Area;
 use super::state::{Dead, Identity, Live, Phase, SUPERSEDED_GRACE, State};
 use crate::address::{client_address, same_network};
-use crate::cookie::{OldIds, Presented, Shown};
+use crate::cookie::{Presented, Shown};
 use crate::error::Error;
 use crate::event;
 use crate::id::{Kind, RecordKey, SessionId};
-use crate::record::{Changes, EndReason, Entry, Record, Seen, cut};
+use crate::record::{
+    Added, Changes, EndReason, Entry, MessageBounds, NewMessage, Record, Seen, cut,
+};
 use crate::store::{EndScope, EndSessions, Told};
 
 /// A change of agent or network is written down at once, but not more often than this.
@@ -44,6 +46,10 @@ pub(crate) struct Context {
     /// When the request began, by the store's clock.
     pub(crate) began_at: SystemTime,
     presented: Presented,
+    /// Of the second kind: the demo's.
+    presented_demo: Option<Box<Presented>>,
+    /// The demo of the same request, once somebody asks for it.
+    demo: OnceLock<Arc<Self>>,
     address: Option<IpAddr>,
     agent: Option<HeaderValue>,
     passive: bool,
@@ -60,18 +66,25 @@ impl Context {
     pub(crate) fn new(area: &Arc<Area>, headers: &HeaderMap, extensions: &Extensions) -> Self {
         let config = &area.config;
         let began_at = area.store.now();
-        let presented = match &config.legacy {
-            None => Presented::scan(headers, &config.cookie.name, None),
-            Some(legacy) => {
-                let old = OldIds {
-                    cookie: legacy.cookie(),
-                    accept: &|value| legacy.accept(began_at, Kind::User, value),
-                };
-                Presented::scan(headers, &config.cookie.name, Some(&old))
+        let demo_config = area.demos.as_ref().map(|demos| &demos.area.config);
+        let demo_cookie = demo_config.map(|config| &*config.cookie.name);
+        let (mut presented, mut presented_demo) =
+            Presented::scan(headers, &config.cookie.name, demo_cookie);
+        if let Some(legacy) = &config.legacy {
+            let old = |name: &str, kind| {
+                let accept = |value: &[u8]| legacy.accept(began_at, kind, value);
+                Presented::scan_old(headers, name, legacy.cookie(kind), accept)
+            };
+            // Only where there is none of ours.
+            if presented.is_empty() {
+                presented = old(&config.cookie.name, area.kind).unwrap_or_default();
             }
-        };
+            if let (Some(name), None) = (demo_cookie, &presented_demo) {
+                presented_demo = old(name, Kind::Demo).map(Box::new);
+            }
+        }
         // It tells whether to extend a session that is read.
-        let passive = !presented.is_empty()
+        let passive = (!presented.is_empty() || presented_demo.is_some())
             && (extensions.get::<Passive>().is_some()
                 || headers
                     .get(&SEC_PURPOSE)
@@ -87,6 +100,8 @@ impl Context {
             jar: extensions.get::<Cookies>().cloned(),
             began_at,
             presented,
+            presented_demo,
+            demo: OnceLock::new(),
             address: client_address(extensions, headers, &config.trusted_proxies),
             agent: headers.get(header::USER_AGENT).cloned(),
             passive,
@@ -96,6 +111,39 @@ impl Context {
             state: Mutex::new(State::default()),
             area: Arc::clone(area),
         }
+    }
+
+    /// The demo of the same request, in its own area. `None`: this is one.
+    pub(crate) fn demo(&self) -> Option<Arc<Self>> {
+        let demos = self.area.demos.as_ref()?;
+        let demo = self.demo.get_or_init(|| {
+            Arc::new(Self {
+                area: Arc::clone(&demos.area),
+                outer: None,
+                jar: self.jar.clone(),
+                began_at: self.began_at,
+                presented: self.presented_demo.as_deref().copied().unwrap_or_default(),
+                presented_demo: None,
+                demo: OnceLock::new(),
+                address: self.address,
+                agent: self.agent.clone(),
+                passive: self.passive,
+                loaded: OnceCell::new(),
+                turn: tokio::sync::Mutex::new(()),
+                writing: tokio::sync::Mutex::new(()),
+                state: Mutex::new(State::default()),
+            })
+        });
+        Some(Arc::clone(demo))
+    }
+
+    /// The same, if somebody asked for it.
+    pub(crate) fn asked_demo(&self) -> Option<&Arc<Self>> {
+        self.demo.get()
+    }
+
+    pub(crate) const fn address(&self) -> Option<IpAddr> {
+        self.address
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
@@ -131,7 +179,7 @@ impl Context {
         let identity = match (ids.next(), ids.next()) {
             (None, _) => return Ok(()),
             (Some(Shown::Id(id)), None) => {
-                let key = id.key(Kind::User);
+                let key = id.key(self.area.kind);
                 let entry = self.area.store.load(key, id.birth()).await?;
                 self.identify([(Some(id), key, entry)])
             }
@@ -154,7 +202,7 @@ impl Context {
             .collect();
         let keys: Vec<_> = ids
             .iter()
-            .map(|id| (id.key(Kind::User), id.birth()))
+            .map(|id| (id.key(self.area.kind), id.birth()))
             .collect();
         let entries = self.area.store.load_each(&keys).await?;
         let found = ids.into_iter().zip(keys).zip(entries);
@@ -167,7 +215,7 @@ impl Context {
         for shown in self.presented.iter() {
             let Shown::Old(old) = shown else { continue };
             match self.area.store.migrated(old).await? {
-                Some(key) if key.kind == Kind::User => keys.push((key, None)),
+                Some(key) if key.kind == self.area.kind => keys.push((key, None)),
                 Some(_) | None => self.refuse(),
             }
         }
@@ -227,7 +275,7 @@ impl Context {
     }
 
     fn is_touch_due(&self, record: &Record) -> bool {
-        if self.passive {
+        if self.passive || !self.area.config.touches {
             return false;
         }
         let Ok(age) = self.began_at.duration_since(record.seen_at()) else {
@@ -287,6 +335,20 @@ impl Context {
         state.unsent = None;
         // What could not be stored with the response is not for a later update to find.
         state.staged = Changes::default();
+    }
+
+    /// A message is in the conversation: what this request reads from now on has it.
+    pub(crate) fn said(&self, key: &RecordKey, message: &NewMessage, at: SystemTime) {
+        let any = MessageBounds {
+            count: usize::MAX,
+            bytes: usize::MAX,
+        };
+        if let Identity::Live(live) = &mut self.state().identity
+            && live.key == *key
+            && let Added::New(record, _) = live.record.added(message, any, at)
+        {
+            live.record = record;
+        }
     }
 
     /// The request died. A session whose cookie nobody will ever see is ended; one that is still being made will find

@@ -23,7 +23,7 @@ use crate::event;
 use crate::id::{Fresh, RecordKey, UserId};
 use crate::key::{DataName, Key};
 use crate::problem::ErrorKind;
-use crate::record::{Changes, End, EndReason, Op, Record};
+use crate::record::{Changes, DemoPointer, End, EndReason, Op, Record};
 use crate::store::{Applied, Apply, EndScope, EndSessions, Renewal, Replace, Replaced, SignIn};
 use crate::user::UserSession;
 
@@ -38,6 +38,7 @@ pub struct Login<'a> {
     keep: Vec<DataName>,
     with: Vec<(DataName, Vec<u8>)>,
     persistent: bool,
+    adopts: bool,
     failed: Option<Error>,
 }
 
@@ -49,6 +50,7 @@ impl<'a> Login<'a> {
             keep: Vec::new(),
             with: Vec::new(),
             persistent: false,
+            adopts: false,
             failed: None,
         }
     }
@@ -82,6 +84,18 @@ impl<'a> Login<'a> {
         self.persistent = true;
         self
     }
+
+    /// Brings the demo along that the request has a cookie of, with what was said in it: it is this user's from then on, under a
+    /// new id within its own slot, and the old one is dead. Nothing else of it crosses; the user's session keeps its name:
+    /// [`UserSession::demo`]. Two store calls more: the demo is read, if this request has not, and gets its id.
+    ///
+    /// Where there is no demo, where it is another user's already, or where it cannot be read or changed now because the store is
+    /// away, the login is one like any other, and the demo stays as it is, under its cookie. If the login fails after it, the
+    /// demo is its user's all the same: it is the same browser's, and they had proved who they are.
+    pub fn adopt_demo(mut self) -> Self {
+        self.adopts = true;
+        self
+    }
 }
 
 impl IntoFuture for Login<'_> {
@@ -95,6 +109,7 @@ impl IntoFuture for Login<'_> {
             keep,
             with,
             persistent,
+            adopts,
             failed,
             ..
         } = self;
@@ -106,8 +121,10 @@ impl IntoFuture for Login<'_> {
                 user: Some(user.clone()),
                 persistent,
                 values: with,
+                demo: None,
             };
-            session.context.sign_in(user.clone(), keep, new).await?;
+            let context = &session.context;
+            context.sign_in(user.clone(), keep, new, adopts).await?;
             Ok(UserSession::new(session, user))
         }))
     }
@@ -141,12 +158,17 @@ impl Context {
         user: UserId,
         keep: Vec<DataName>,
         mut new: NewSession,
+        adopts: bool,
     ) -> Result<(), Error> {
         if !user.is_valid() {
             return Err(Error::new(ErrorKind::InvalidUser));
         }
         let _turn = self.turn().await;
         self.must_be_open()?;
+        if adopts {
+            // First, so that the new session can name it.
+            new.demo = self.adopt_demo(&user).await?;
+        }
         let (before, keep) = self.crossing(&keep, &mut new.values);
         let Some(live) = before else {
             return self.create(new).await.map(|_| self.forget_staged());
@@ -160,6 +182,56 @@ impl Context {
         self.sign_in_from(&live, &keep, new).await?;
         self.forget_staged();
         Ok(())
+    }
+
+    /// Makes the request's demo this user's; `None` where there is none to be had.
+    async fn adopt_demo(&self, user: &UserId) -> Result<Option<DemoPointer>, Error> {
+        let (Some(demo), Some(demos)) = (self.demo(), &self.area.demos) else {
+            return Ok(None);
+        };
+        let _turn = demo.turn().await;
+        let unavailable = |error: Error| match error.kind() {
+            ErrorKind::StoreUnavailable => {
+                tracing::debug!(target: "sessile", %error, "a demo could not be brought along");
+                Ok(None)
+            }
+            _ => Err(error),
+        };
+        if let Err(error) = demo.load().await {
+            return unavailable(error);
+        }
+        let live = demo.state().live().cloned();
+        let Some(live) = live.filter(|live| {
+            live.record
+                .user()
+                .is_none_or(|whose| whose == user.as_str())
+        }) else {
+            return Ok(None);
+        };
+        let fresh = Fresh::draw()?;
+        match demo
+            .renew(&live, &fresh, Renewal::Adopted(user.clone()))
+            .await
+        {
+            Ok(Renewed::Done(record)) => {
+                event::demo_adopted(&record);
+                demos.tallies.adopted.add();
+                Ok(Some(DemoPointer {
+                    handle: record.handle(),
+                    key: fresh.id(live.key.bucket).key(live.key.kind),
+                }))
+            }
+            Ok(Renewed::Moved) => {
+                let end = End::new(EndReason::Regenerated, self.area.store.now());
+                demo.state().died(end);
+                Ok(None)
+            }
+            Ok(Renewed::Ended(end)) => {
+                demo.state().died(end);
+                Ok(None)
+            }
+            Err(error) => unavailable(error),
+        }
     }
 
     /// What this request was before, and which of the kept names must still come from there: what it staged itself
@@ -354,7 +426,7 @@ impl Context {
         }
     }
 
-    pub(super) fn must_be_open(&self) -> Result<(), Error> {
+    pub(crate) fn must_be_open(&self) -> Result<(), Error> {
         match self.state().phase {
             Phase::Open => Ok(()),
             Phase::Committing | Phase::Closed | Phase::Abandoned => {

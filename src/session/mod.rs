@@ -31,6 +31,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub(crate) use area::Area;
+pub(crate) use commit::NewSession;
 pub use context::Passive;
 pub(crate) use context::{Context, Current};
 pub(crate) use finish::Finish;
@@ -254,61 +255,7 @@ impl Session {
     /// # Errors
     /// `StoreUnavailable`: the session may still be there, and the cookie stays.
     pub async fn logout(&self) -> Result<Outcome, Error> {
-        let context = Arc::clone(&self.context);
-        Finish::new(async move {
-            let _turn = context.turn().await;
-            let (key, known) = {
-                let mut state = context.state();
-                state.staged = Changes::default();
-                match &state.identity {
-                    Identity::Live(live) => (live.key, live.record.clone()),
-                    // Its successor's cookie may be on its way: that one is not ours to remove.
-                    Identity::Dead(dead) if dead.moved => return Ok(Outcome::Nothing),
-                    Identity::Dead(_) => {
-                        state.cookie = Outgoing::Remove;
-                        return Ok(Outcome::Nothing);
-                    }
-                    Identity::Stranger => {
-                        // An id that the store does not know is of no use to anybody.
-                        if context.has_cookie() {
-                            state.cookie = Outgoing::Remove;
-                        }
-                        return Ok(Outcome::Nothing);
-                    }
-                }
-            };
-            let end = EndSessions {
-                scope: EndScope::One(key, None),
-                reason: EndReason::LoggedOut,
-                note: None,
-                before: None,
-            };
-            let told = context.area.store.end(end, Some(known)).await?;
-            let (outcome, ended) = (told.outcome(), told.value);
-            if ended.sessions.is_empty()
-                && outcome == Outcome::Committed
-                && let Some(Entry::Ended(tombstone)) =
-                    context.area.store.load(key, None).await?.value
-                && tombstone.end.reason == EndReason::Regenerated
-            {
-                // Another request was faster with a new id: that cookie is not ours to remove.
-                context.state().died(tombstone.end);
-                return Ok(Outcome::Nothing);
-            }
-            let address = context.seen().address;
-            context
-                .area
-                .tell_ended(&ended.sessions, EndReason::LoggedOut, address.as_deref());
-            let mut state = context.state();
-            state.identity = Identity::Stranger;
-            state.unsent = None;
-            state.cookie = Outgoing::Remove;
-            Ok(match outcome {
-                Outcome::Committed if ended.sessions.is_empty() => Outcome::Nothing,
-                outcome => outcome,
-            })
-        })
-        .await
+        Arc::clone(&self.context).log_out().await
     }
 
     /// Gives the session a new id: same data, same handle, same absolute end; the old id is dead. Do it whenever
@@ -398,6 +345,65 @@ impl Session {
 }
 
 impl Context {
+    /// Ends the session that this request has, if it has one.
+    pub(crate) async fn log_out(self: Arc<Self>) -> Result<Outcome, Error> {
+        let context = self;
+        Finish::new(async move {
+            let _turn = context.turn().await;
+            let (key, known) = {
+                let mut state = context.state();
+                state.staged = Changes::default();
+                match &state.identity {
+                    Identity::Live(live) => (live.key, live.record.clone()),
+                    // Its successor's cookie may be on its way: that one is not ours to remove.
+                    Identity::Dead(dead) if dead.moved => return Ok(Outcome::Nothing),
+                    Identity::Dead(_) => {
+                        state.cookie = Outgoing::Remove;
+                        return Ok(Outcome::Nothing);
+                    }
+                    Identity::Stranger => {
+                        // An id that the store does not know is of no use to anybody.
+                        if context.has_cookie() {
+                            state.cookie = Outgoing::Remove;
+                        }
+                        return Ok(Outcome::Nothing);
+                    }
+                }
+            };
+            let end = EndSessions {
+                scope: EndScope::One(key, None),
+                reason: EndReason::LoggedOut,
+                note: None,
+                before: None,
+            };
+            let told = context.area.store.end(end, Some(known)).await?;
+            let (outcome, ended) = (told.outcome(), told.value);
+            if ended.sessions.is_empty()
+                && outcome == Outcome::Committed
+                && let Some(Entry::Ended(tombstone)) =
+                    context.area.store.load(key, None).await?.value
+                && tombstone.end.reason == EndReason::Regenerated
+            {
+                // Another request was faster with a new id: that cookie is not ours to remove.
+                context.state().died(tombstone.end);
+                return Ok(Outcome::Nothing);
+            }
+            let address = context.seen().address;
+            context
+                .area
+                .tell_ended(&ended.sessions, EndReason::LoggedOut, address.as_deref());
+            let mut state = context.state();
+            state.identity = Identity::Stranger;
+            state.unsent = None;
+            state.cookie = Outgoing::Remove;
+            Ok(match outcome {
+                Outcome::Committed if ended.sessions.is_empty() => Outcome::Nothing,
+                outcome => outcome,
+            })
+        })
+        .await
+    }
+
     /// Gives the live session a new id, `None` if there is none.
     pub(crate) async fn renew_live(
         self: &Arc<Self>,

@@ -5,8 +5,8 @@ use std::pin::Pin;
 use std::time::SystemTime;
 
 use super::{
-    Applied, Apply, Beat, Create, Created, EndSessions, EndedSessions, Part, Replace, Replaced,
-    SessionStore, StoreError,
+    Append, Appended, Applied, Apply, Beat, Create, Created, EndSessions, EndedSessions, Part,
+    Replace, Replaced, SessionStore, Spend, Spent, StoreError,
 };
 use crate::id::{Bucket, Digest, RecordKey, UserId};
 use crate::record::{Entry, Record};
@@ -27,6 +27,8 @@ pub(crate) trait ErasedStore: Send + Sync {
     fn load(&self, key: RecordKey) -> StoreFuture<'_, Option<Entry>>;
     fn load_each<'a>(&'a self, keys: &'a [RecordKey]) -> StoreFuture<'a, Vec<Option<Entry>>>;
     fn apply(&self, apply: Apply) -> StoreFuture<'_, Applied>;
+    fn append(&self, append: Append) -> StoreFuture<'_, Appended>;
+    fn spend(&self, spend: Spend) -> StoreFuture<'_, Spent>;
     fn replace(&self, replace: Replace) -> StoreFuture<'_, Replaced>;
     fn end(&self, end: EndSessions) -> StoreFuture<'_, EndedSessions>;
     fn list(&self, user: UserId) -> StoreFuture<'_, Vec<Record>>;
@@ -72,6 +74,14 @@ impl<S: SessionStore> ErasedStore for S {
 
     fn apply(&self, apply: Apply) -> StoreFuture<'_, Applied> {
         Box::pin(SessionStore::apply(self, apply))
+    }
+
+    fn append(&self, append: Append) -> StoreFuture<'_, Appended> {
+        Box::pin(SessionStore::append(self, append))
+    }
+
+    fn spend(&self, spend: Spend) -> StoreFuture<'_, Spent> {
+        Box::pin(SessionStore::spend(self, spend))
     }
 
     fn replace(&self, replace: Replace) -> StoreFuture<'_, Replaced> {

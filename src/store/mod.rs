@@ -5,6 +5,7 @@
 //! (feature `redis`) in Redis.
 
 mod beat;
+mod budget;
 mod command;
 #[cfg(feature = "test-util")]
 pub mod conformance;
@@ -27,8 +28,8 @@ use std::time::SystemTime;
 
 pub use beat::{Beat, Part};
 pub use command::{
-    Applied, Apply, AtLimit, Create, Created, EndScope, EndSessions, EndedSession, EndedSessions,
-    Limit, Renewal, Replace, Replaced, SignIn,
+    Append, Appended, Applied, Apply, AtLimit, Create, Created, EndScope, EndSessions,
+    EndedSession, EndedSessions, Limit, Renewal, Replace, Replaced, SignIn, Spend, Spent,
 };
 pub(crate) use erased::ErasedStore;
 pub use error::{Failure, StoreError};
@@ -75,6 +76,10 @@ use crate::record::{Entry, Record};
 /// 14. **A record limit.** What would be larger than the store allows is `TooLarge`, and nothing changes.
 /// 15. **Nothing grows for ever**: an entry is dropped after [`Entry::kept_until`], and so are indexes and `since`.
 /// 16. **`Err` means that the store failed**, and nothing else. It is then unknown whether the operation happened.
+/// 17. **A conversation is added to**, in order, by `append` alone: parallel messages are lost by none, one that is sent
+///     [again](Append::again) is there once, and what would go over the [bounds](Append::bounds) changes nothing. The
+///     instants are the store's, and never go back. A `create` brings a conversation along; sent twice, it adds what is
+///     not there yet. `replace` keeps it, an end drops it, and the record limit does not count it.
 ///
 /// # Cancel safety
 ///
@@ -161,6 +166,19 @@ pub trait SessionStore: Send + Sync + 'static {
 
     /// Changes values, and what a touch changes, of a live session.
     fn apply(&self, apply: Apply) -> impl Future<Output = Result<Applied, StoreError>> + Send;
+
+    /// Adds a message to a live session's conversation.
+    fn append(&self, append: Append) -> impl Future<Output = Result<Appended, StoreError>> + Send;
+
+    /// Takes one of a number of things that somebody may have within a span of time, on all instances together. The
+    /// span begins with the first; the count is dropped after it.
+    ///
+    /// Default: an error, for a store that counts nothing.
+    fn spend(&self, _spend: Spend) -> impl Future<Output = Result<Spent, StoreError>> + Send {
+        std::future::ready(Err(StoreError::new(
+            "this store counts nothing: implement SessionStore::spend, or set no demo_budget",
+        )))
+    }
 
     /// Gives a live session a new id.
     fn replace(

@@ -2,19 +2,19 @@
 //!
 //! Each function is one operation on one bucket, over anything that can get and put entries: a [`Shelf`]. They do no
 //! I/O and take the time as an argument. Whoever holds a bucket for itself, by a lock, a transaction or a single
-//! thread, and runs one of these over it, has kept rules 1 to 14. [`MemoryStore`](super::MemoryStore) is built so; the
+//! thread, and runs one of these over it, has kept rules 1 to 14, and 17. [`MemoryStore`](super::MemoryStore) is built so; the
 //! scripts of a remote store are measured against the same conformance suite.
 
 use std::time::{Duration, SystemTime};
 
 use super::command::{
-    Applied, Apply, AtLimit, Create, Created, EndScope, EndSessions, EndedSession, EndedSessions,
-    Limit, Renewal, Replace, Replaced, SignIn,
+    Append, Appended, Applied, Apply, AtLimit, Create, Created, EndScope, EndSessions,
+    EndedSession, EndedSessions, Limit, Renewal, Replace, Replaced, SignIn,
 };
 use super::outage::{Rule, holds};
 use crate::clock::{instant, micros};
 use crate::id::{Bucket, Digest, Kind, RecordKey, UserId};
-use crate::record::{ChangeError, Changes, End, EndReason, Entry, Op, Record, Tombstone};
+use crate::record::{Added, ChangeError, Changes, End, EndReason, Entry, Op, Record, Tombstone};
 
 /// What a `since` is set to: the next whole microsecond, so that a login that begins afterwards is told from one that
 /// began before. A store's clock must not show an earlier instant once the end is acknowledged (rule 11).
@@ -76,13 +76,17 @@ pub fn create(shelf: &mut impl Shelf, now: SystemTime, create: &Create) -> Creat
         .filter(|_| !held || holds(Rule::CreateOnly));
     match there {
         Some(Entry::Live(there)) if there.handle() == record.handle() => {
+            if record.message_count() > 0 {
+                // Sent before, and more was said since.
+                shelf.put(key, Entry::Live(there.joined(record)));
+            }
             return Created::Created(Vec::new());
         }
         Some(Entry::Live(_)) => return Created::Exists,
         Some(Entry::Ended(tombstone)) => return Created::Refused(tombstone.end.reason),
         None => {}
     }
-    if record.size() > shelf.record_limit() {
+    if record.limited_size() > shelf.record_limit() {
         return Created::TooLarge;
     }
     let mut ended = Vec::new();
@@ -119,12 +123,36 @@ pub fn apply(shelf: &mut impl Shelf, now: SystemTime, apply: &Apply) -> Applied 
     };
     // What a lowered limit no longer allows goes on living, and may shrink.
     let grows = !apply.changes.is_empty() && changed.size() > record.size();
-    if grows && changed.size() > shelf.record_limit() {
+    if grows && changed.limited_size() > shelf.record_limit() {
         return Applied::TooLarge;
     }
     let sum = changed.sum(&apply.changes);
     shelf.put(&apply.key, Entry::Live(changed));
     Applied::Saved(sum)
+}
+
+/// Rules 1, 17.
+pub fn append(shelf: &mut impl Shelf, now: SystemTime, append: &Append) -> Appended {
+    let record = match live(shelf, now, &append.key) {
+        Ok(record) => record,
+        Err(NotLive::Moved(_)) => return Appended::Moved,
+        Err(NotLive::Ended(end)) => return Appended::Ended(end),
+    };
+    // Nothing was said later than now, whatever the clock of whoever tells of it.
+    let at = append.at.map_or(now, |at| at.min(now));
+    match record.added(&append.message, append.bounds, at) {
+        Added::New(with, at) => {
+            let count = with.message_count();
+            shelf.put(&append.key, Entry::Live(with));
+            let at = instant(at);
+            Appended::Added { at, count }
+        }
+        Added::There(at) => Appended::Added {
+            at: instant(at),
+            count: record.message_count(),
+        },
+        Added::Full => Appended::Full,
+    }
 }
 
 /// Rules 1, 8, 10, 11.
@@ -154,7 +182,7 @@ pub fn replace(shelf: &mut impl Shelf, now: SystemTime, replace: &Replace) -> Re
     };
     let user = listed_for(key, &record);
     let began_at = match renewal {
-        Renewal::SameSession => None,
+        Renewal::SameSession | Renewal::Adopted(_) => None,
         Renewal::Reauthenticated {
             signed_in_at,
             began_at,
@@ -178,6 +206,7 @@ pub fn replace(shelf: &mut impl Shelf, now: SystemTime, replace: &Replace) -> Re
             ..
         } => (record.renewed(*signed_in_at, *absolute_end, seen), None),
         Renewal::SignIn(sign_in) => (signed_in(&record, sign_in), sign_in.limit),
+        Renewal::Adopted(user) => (record.adopted(user, seen), None),
     };
     if next.size() > shelf.record_limit() && matches!(renewal, Renewal::SignIn(_)) {
         return Replaced::TooLarge;

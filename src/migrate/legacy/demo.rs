@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 use time::UtcOffset;
 
+use crate::demo::Industry;
 use crate::migrate::json::{self, Members, Mended};
 use crate::migrate::old::{self, Around, Message, Old, Times, Unread};
 use crate::migrate::report::Shape;
@@ -14,8 +15,6 @@ const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// What a demo is about that does not say it.
 const GENERAL: &str = "general";
-/// An industry's name is no longer, in bytes.
-const MAX_INDUSTRY: usize = 64;
 
 const STARTED: &str = "`started_at` is no time";
 const CREATED: &str = "`created_at` is no time";
@@ -112,23 +111,12 @@ fn industry(value: Option<&RawValue>) -> Result<Cow<'_, str>, Unread> {
     let Some(name) = json::text(value) else {
         return Err(Unread::invalid("its industry is no text"));
     };
-    let name = name.trim();
-    if name.len() > MAX_INDUSTRY {
-        return Err(Unread::invalid(
+    match Industry::new(&name) {
+        Ok(industry) => Ok(Cow::Owned(industry.as_str().to_owned())),
+        Err(_) => Err(Unread::invalid(
             "its industry's name is longer than 64 bytes",
-        ));
+        )),
     }
-    let known = match &*name.to_lowercase() {
-        "" => GENERAL,
-        "financial" | "financial services" | "finance" => "financial",
-        "healthcare" | "health care" => "healthcare",
-        "ecommerce" | "e-commerce" => "ecommerce",
-        "manufacturing" => "manufacturing",
-        "technology" => "technology",
-        "media" | "media & entertainment" => "media",
-        _ => return Ok(Cow::Owned(name.to_owned())),
-    };
-    Ok(Cow::Borrowed(known))
 }
 
 fn messages(list: &RawValue) -> Result<Vec<Message<'_>>, Unread> {

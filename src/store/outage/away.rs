@@ -19,8 +19,9 @@ use super::stamp::Stamp;
 use crate::clock::{Clock, SystemClock, instant, micros};
 use crate::error::ConfigError;
 use crate::event;
-use crate::id::{Born, Bucket, RecordKey};
+use crate::id::{Born, Bucket, Kind, RecordKey};
 use crate::record::{End, EndReason, Entry, Record, Tombstone};
+use crate::store::budget::Budgets;
 use crate::store::{EndSessions, EndedSessions, ErasedStore, StoreError, rules};
 
 /// Leases, ends and local sessions are kept in so many pieces, each under its own lock.
@@ -34,6 +35,7 @@ const PATIENCE: Duration = Duration::from_millis(250);
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     pub(crate) outage: Outage,
+    pub(crate) demo_outage: Outage,
     pub(crate) local_ttl: Duration,
     /// Leases take at most so many bytes; so do sessions that are made here, and what is written on leases.
     pub(crate) memory: usize,
@@ -45,13 +47,14 @@ pub(crate) struct Settings {
 impl Settings {
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         self.outage.check()?;
+        self.demo_outage.check()?;
         if self.local_ttl < Duration::from_secs(1) || self.local_ttl > LOCAL_TTL {
             return Err(ConfigError::new(format!(
                 "a local_ttl of {:?}: choose one from a second to an hour",
                 self.local_ttl
             )));
         }
-        if self.outage.refuses() && self.journal.is_some() {
+        if self.outage.refuses() && self.demo_outage.refuses() && self.journal.is_some() {
             return Err(ConfigError::new(
                 "Outage::Refuse ends nothing while the store is away, and needs no journal: leave journal_file out, or \
                  choose Lease or Local",
@@ -71,6 +74,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             outage: Outage::default(),
+            demo_outage: Outage::default(),
             local_ttl: LOCAL_TTL,
             memory: 64 << 20,
             clock: Arc::new(SystemClock),
@@ -82,7 +86,7 @@ impl Default for Settings {
 /// See the [module](self).
 pub(crate) struct Away {
     pub(super) store: Arc<dyn ErasedStore>,
-    outage: Outage,
+    outages: [Outage; 2],
     local_ttl: Duration,
     shards: Box<[Mutex<Memory>]>,
     parts: RwLock<Vec<Arc<PartState>>>,
@@ -99,6 +103,8 @@ pub(crate) struct Away {
     instance: u32,
     began: SystemTime,
     watched: AtomicBool,
+    /// What is counted here while the store is away.
+    pub(super) budgets: Budgets,
 }
 
 impl Away {
@@ -112,9 +118,8 @@ impl Away {
             return Ok(None);
         }
         let limits = Limits {
-            lease: settings.outage.lease(),
+            outages: [settings.outage, settings.demo_outage],
             lease_bytes: settings.memory / SHARDS,
-            local: settings.outage.is_local(),
             local_ttl: settings.local_ttl,
             local_bytes: settings.memory / SHARDS,
             staged_bytes: settings.memory / SHARDS,
@@ -142,7 +147,7 @@ impl Away {
             shards[shard].recall(end, Stamp::now(zero, wall));
         }
         Ok(Some(Self {
-            outage: settings.outage,
+            outages: [settings.outage, settings.demo_outage],
             local_ttl: settings.local_ttl,
             shards: shards.into_iter().map(Mutex::new).collect(),
             parts: RwLock::new(parts.into_iter().map(state).collect()),
@@ -156,6 +161,7 @@ impl Away {
             instance,
             began: now,
             watched: AtomicBool::new(false),
+            budgets: Budgets::default(),
             store: Arc::clone(store),
         }))
     }
@@ -172,12 +178,8 @@ impl Away {
         }
     }
 
-    pub(super) const fn refuses(&self) -> bool {
-        self.outage.refuses()
-    }
-
-    pub(super) const fn has_leases(&self) -> bool {
-        !self.outage.refuses()
+    pub(super) const fn refuses(&self, kind: Kind) -> bool {
+        self.outages[kind as usize].refuses()
     }
 
     pub(super) fn birth(&self) -> Born {
@@ -452,7 +454,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl std::fmt::Debug for Away {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Away")
-            .field("outage", &self.outage)
+            .field("outages", &self.outages)
             .finish_non_exhaustive()
     }
 }

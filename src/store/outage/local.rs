@@ -9,7 +9,8 @@ use crate::id::{Born, Bucket, Digest, Handle, RecordKey, UserId};
 use crate::record::{End, EndReason, Entry, Record};
 use crate::store::rules::{self, Shelf};
 use crate::store::{
-    Applied, Apply, Create, Created, EndSessions, EndedSessions, Limit, Renewal, Replace, Replaced,
+    Append, Appended, Applied, Apply, Create, Created, EndSessions, EndedSessions, Limit, Renewal,
+    Replace, Replaced,
 };
 
 /// What a session takes besides its record.
@@ -113,6 +114,16 @@ impl Locals {
         Ok(applied)
     }
 
+    pub(crate) fn append(
+        &mut self,
+        append: &Append,
+        now: SystemTime,
+        at: Stamp,
+    ) -> Result<Appended, Full> {
+        self.has_room(append.message.body.len() + 512, now, at)?;
+        Ok(rules::append(&mut self.shelf, now, append))
+    }
+
     pub(crate) fn replace(
         &mut self,
         replace: &Replace,
@@ -124,7 +135,7 @@ impl Locals {
         let replaced = rules::replace(&mut self.shelf, now, replace);
         if let (Replaced::Replaced { .. }, Some(made)) = (&replaced, made) {
             let (began_at, limit) = match &replace.renewal {
-                Renewal::SameSession => (made.began_at, made.limit),
+                Renewal::SameSession | Renewal::Adopted(_) => (made.began_at, made.limit),
                 Renewal::Reauthenticated { began_at, .. } => (*began_at, made.limit),
                 Renewal::SignIn(sign_in) => (sign_in.began_at, sign_in.limit),
             };

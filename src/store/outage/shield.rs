@@ -11,12 +11,12 @@ use super::memory::{Course, Here};
 use super::part::Epoch;
 use super::policy::Health;
 use crate::error::ConfigError;
-use crate::id::{Born, Bucket, Digest, RecordKey, UserId};
+use crate::id::{Born, Bucket, Digest, Kind, RecordKey, UserId};
 use crate::record::{Entry, Record};
 use crate::session::{Freshness, Outcome};
 use crate::store::{
-    Applied, Apply, Create, Created, EndScope, EndSessions, EndedSessions, ErasedStore, Failure,
-    Replace, Replaced, StoreError,
+    Append, Appended, Applied, Apply, Create, Created, EndScope, EndSessions, EndedSessions,
+    ErasedStore, Failure, Replace, Replaced, Spend, Spent, StoreError,
 };
 
 /// A store, and what is done while it is away. Without the latter, every call is the store's own.
@@ -279,7 +279,7 @@ impl Shield {
                 Course::Away => return Err(away.error()),
                 Course::Ask => {}
             }
-            let kept = away.has_leases().then(|| Apply {
+            let kept = (!away.refuses(apply.key.kind)).then(|| Apply {
                 key: apply.key,
                 changes: apply.changes.clone(),
                 seen: apply.seen.clone(),
@@ -301,6 +301,73 @@ impl Shield {
             }
         }
         Err(away.error())
+    }
+
+    /// Adds to a conversation. What was not answered is not sent again, and not said here: it may be there.
+    pub(crate) async fn append(&self, append: Append) -> Result<Told<Appended>, StoreError> {
+        let Some(away) = &self.away else {
+            return self.store.append(append).await.map(Told::live);
+        };
+        let bucket = append.key.bucket;
+        let part = away.part(bucket);
+        let mut sent = part.epoch();
+        for _ in 0..3 {
+            let now = away.moment();
+            let course = away.memory(bucket).append(&append, sent.is_up(), now);
+            match course {
+                Course::Here(appended @ Appended::Added { .. }, here) => {
+                    return Ok(Told::here(appended, here));
+                }
+                Course::Here(appended, _) => return Ok(Told::live(appended)),
+                Course::First => {
+                    sent = away.bring(&append.key, &part).await;
+                    continue;
+                }
+                Course::Away => return Err(away.error()),
+                Course::Ask => {}
+            }
+            match self.store.append(append.clone()).await {
+                Ok(appended) => {
+                    part.answered(sent);
+                    if let Appended::Added { at, count } = appended {
+                        let then = away.moment();
+                        away.memory(bucket).appended(&append, at, count, then);
+                    }
+                    return Ok(Told::live(appended));
+                }
+                Err(error) => {
+                    away.failed(&part, sent, &error);
+                    sent = again(&part.epoch(), &error).ok_or(error)?;
+                }
+            }
+        }
+        Err(away.error())
+    }
+
+    /// Takes one of a number of things; while the store is away, of as many as this instance alone may give.
+    pub(crate) async fn spend(&self, spend: Spend) -> Result<Spent, StoreError> {
+        let Some(away) = &self.away else {
+            return self.store.spend(spend).await;
+        };
+        // Any part will do: it is nobody's.
+        let part = away.part(spend.bucket());
+        let sent = part.epoch();
+        if sent.is_up() {
+            match self.store.spend(spend).await {
+                Ok(spent) => {
+                    part.answered(sent);
+                    return Ok(spent);
+                }
+                Err(error) => {
+                    away.failed(&part, sent, &error);
+                    again(&part.epoch(), &error).ok_or(error)?;
+                }
+            }
+        }
+        if away.refuses(Kind::Demo) {
+            return Err(away.error());
+        }
+        Ok(away.budgets.spend(&spend, away.now()))
     }
 
     pub(crate) async fn replace(&self, replace: Replace) -> Result<Told<Replaced>, StoreError> {
@@ -355,6 +422,10 @@ impl Shield {
         };
         away.watch();
         let bucket = self.bucket_of(&end.scope);
+        let kind = match &end.scope {
+            EndScope::One(key, _) => key.kind,
+            EndScope::Handle(..) | EndScope::Others(..) | EndScope::All(_) => Kind::User,
+        };
         let part = away.part(bucket);
         let mut sent = part.epoch();
         if sent.is_up() {
@@ -373,12 +444,12 @@ impl Shield {
                 }
                 Err(error) => {
                     away.failed(&part, sent, &error);
-                    if away.refuses() {
+                    if away.refuses(kind) {
                         return Err(error);
                     }
                 }
             }
-        } else if away.refuses() {
+        } else if away.refuses(kind) {
             return Err(away.error());
         }
         away.end_later(bucket, end, known).await.map(|value| Told {

@@ -5,15 +5,19 @@ use std::borrow::Cow;
 use redis::Cmd;
 
 use super::keys::Keyspace;
-use super::script::{APPLY, BEAT, CREATE, END_ONE, END_USER, LIST, REPLACE};
+use super::script::{
+    APPEND, APPLY, BEAT, CREATE, CREATE_DEMO, DEMO, END_ONE, END_USER, LIST, REPLACE, SPEND,
+};
 use super::servers::Attempt;
-use crate::clock::micros;
+use crate::clock::{micros, span_micros};
 use crate::id::{Bucket, Kind, RecordKey, UserId};
 use crate::record::{
-    Change, Changes, End, EndReason, Entry, Guard, Op, Record, Seen, cut, wire_address, wire_agent,
+    Change, Changes, End, EndReason, Guard, Op, Record, Seen, cut, wire_address, wire_agent,
 };
 use crate::store::rules::{listed_for, signed_in_at};
-use crate::store::{Apply, AtLimit, Create, EndScope, EndSessions, Limit, Renewal, Replace};
+use crate::store::{
+    Append, Apply, AtLimit, Create, EndScope, EndSessions, Limit, Renewal, Replace, Spend,
+};
 
 /// What a user may have who has no limit: every list has a bound, and a script that ends all of a user's sessions must
 /// not hold up the server for long.
@@ -25,6 +29,9 @@ const INDEX_KEPT: u64 = 2 * 3600 * 1_000_000;
 /// `record`: the one of `create`, as it will be stored.
 pub(super) fn create(keys: &Keyspace, create: &Create, record: &[u8], attempt: &Attempt) -> Cmd {
     let user = listed_for(&create.key, &create.record);
+    if create.key.kind == Kind::Demo {
+        return create_demo(keys, create, record, attempt);
+    }
     let mut command = CREATE.command(
         attempt.with_text,
         if user.is_some() { 3 } else { 1 },
@@ -50,6 +57,59 @@ pub(super) fn create(keys: &Keyspace, create: &Create, record: &[u8], attempt: &
     command
 }
 
+fn create_demo(keys: &Keyspace, create: &Create, record: &[u8], attempt: &Attempt) -> Cmd {
+    let mut command = CREATE_DEMO.command(attempt.with_text, 2, create.record.size());
+    command
+        .arg(keys.record(&create.key))
+        .arg(keys.messages(&create.key))
+        .arg(attempt.not_after)
+        .arg(record)
+        .arg(millis(micros(create.record.kept_until())))
+        .arg(create.record.handle().to_string());
+    for text in create.record.messages() {
+        command.arg(text);
+    }
+    command
+}
+
+/// A demo session with its conversation.
+pub(super) fn demo(keys: &Keyspace, key: &RecordKey, attempt: &Attempt) -> Cmd {
+    let mut command = DEMO.command(attempt.with_text, 2, 0);
+    command.arg(keys.record(key)).arg(keys.messages(key));
+    command
+}
+
+pub(super) fn append(keys: &Keyspace, append: &Append, attempt: &Attempt) -> Cmd {
+    let body = &append.message.body;
+    let mut command = APPEND.command(attempt.with_text, 2, body.len());
+    command
+        .arg(keys.record(&append.key))
+        .arg(keys.messages(&append.key))
+        .arg(attempt.not_after)
+        .arg(append.message.id.to_text())
+        .arg(body.strip_prefix(b"{").unwrap_or(body));
+    match append.at {
+        Some(at) => command.arg(micros(at)),
+        None => command.arg(""),
+    };
+    command
+        .arg(if append.again { "1" } else { "" })
+        .arg(append.bounds.count)
+        .arg(append.bounds.bytes)
+        .arg(body.len());
+    command
+}
+
+pub(super) fn spend(keys: &Keyspace, spend: &Spend, attempt: &Attempt) -> Cmd {
+    let mut command = SPEND.command(attempt.with_text, 1, 0);
+    command
+        .arg(keys.budget(spend))
+        .arg(attempt.not_after)
+        .arg(spend.most)
+        .arg(millis(span_micros(spend.within)));
+    command
+}
+
 /// What a record becomes if it is still as it was read, worked out here, so that the server need not take it apart.
 pub(super) struct Unchanged<'a> {
     read: &'a Record,
@@ -70,7 +130,7 @@ impl<'a> Unchanged<'a> {
             return None;
         }
         let after = read.changed(&apply.changes, apply.seen.as_ref()).ok()?;
-        let bytes = Entry::Live(after.clone()).to_bytes();
+        let bytes = after.to_bytes();
         (bytes.len() <= limit).then(|| Self {
             sum: after.sum(&apply.changes),
             read,
@@ -141,10 +201,14 @@ pub(super) fn replace(
         renewal,
         seen,
     } = replace;
-    let mut command = REPLACE.command(attempt.with_text, 2, 0);
+    let next = key.sibling(*successor);
+    let converses = key.kind == Kind::Demo;
+    let mut command = REPLACE.command(attempt.with_text, if converses { 4 } else { 2 }, 0);
+    command.arg(keys.record(key)).arg(keys.record(&next));
+    if converses {
+        command.arg(keys.messages(key)).arg(keys.messages(&next));
+    }
     command
-        .arg(keys.record(key))
-        .arg(keys.record(&key.sibling(*successor)))
         .arg(attempt.not_after)
         .arg(keys.indexes(key.kind, key.bucket))
         .arg(keys.sinces(key.bucket))
@@ -152,10 +216,14 @@ pub(super) fn replace(
             Renewal::SameSession => "same",
             Renewal::Reauthenticated { .. } => "renew",
             Renewal::SignIn(_) => "sign_in",
+            Renewal::Adopted(_) => "adopt",
         });
     push_seen(&mut command, Some(seen));
     match renewal {
         Renewal::SameSession => {}
+        Renewal::Adopted(user) => {
+            command.arg("").arg(user.as_str());
+        }
         Renewal::Reauthenticated {
             signed_in_at,
             absolute_end,
@@ -172,7 +240,7 @@ pub(super) fn replace(
                 .arg(micros(signed_in_at(&sign_in.record).min(sign_in.began_at)))
                 .arg("")
                 .arg("")
-                .arg(Entry::Live(sign_in.record.clone()).to_bytes())
+                .arg(sign_in.record.to_bytes())
                 .arg(limit_bytes)
                 .arg(limit);
             for name in &sign_in.keep {
@@ -196,9 +264,13 @@ pub(super) fn end_one(
             "-".to_owned()
         }
     };
-    let mut command = END_ONE.command(attempt.with_text, 1, 0);
+    let converses = key.kind == Kind::Demo;
+    let mut command = END_ONE.command(attempt.with_text, 1 + usize::from(converses), 0);
+    command.arg(keys.record(key));
+    if converses {
+        command.arg(keys.messages(key));
+    }
     command
-        .arg(keys.record(key))
         .arg(attempt.not_after)
         .arg(keys.indexes(key.kind, key.bucket))
         .arg(end.reason.as_str())

@@ -12,9 +12,12 @@ const ADD: &str = include_str!("scripts/add.lua");
 const SEEN: &str = include_str!("scripts/seen.lua");
 const BURY: &str = include_str!("scripts/bury.lua");
 const ROOM: &str = include_str!("scripts/room.lua");
+const CONVERSE: &str = include_str!("scripts/converse.lua");
 
 pub(super) static CREATE: LazyLock<Script> =
     LazyLock::new(|| Script::new(&[LIB, BURY, ROOM, include_str!("scripts/create.lua")]));
+pub(super) static CREATE_DEMO: LazyLock<Script> =
+    LazyLock::new(|| Script::new(&[LIB, BURY, CONVERSE, include_str!("scripts/create_demo.lua")]));
 pub(super) static APPLY: LazyLock<Script> =
     LazyLock::new(|| Script::new(&[UNCHANGED, LIB, ADD, SEEN, include_str!("scripts/apply.lua")]));
 pub(super) static REPLACE: LazyLock<Script> =
@@ -23,6 +26,12 @@ pub(super) static END_ONE: LazyLock<Script> =
     LazyLock::new(|| Script::new(&[LIB, BURY, include_str!("scripts/end_one.lua")]));
 pub(super) static END_USER: LazyLock<Script> =
     LazyLock::new(|| Script::new(&[LIB, BURY, include_str!("scripts/end_user.lua")]));
+pub(super) static APPEND: LazyLock<Script> =
+    LazyLock::new(|| Script::new(&[LIB, CONVERSE, include_str!("scripts/append.lua")]));
+pub(super) static DEMO: LazyLock<Script> =
+    LazyLock::new(|| Script::new(&[include_str!("scripts/demo.lua")]));
+pub(super) static SPEND: LazyLock<Script> =
+    LazyLock::new(|| Script::new(&[LIB, include_str!("scripts/spend.lua")]));
 pub(super) static BEAT: LazyLock<Script> =
     LazyLock::new(|| Script::new(&[LIB, include_str!("scripts/beat.lua")]));
 pub(super) static LIST: LazyLock<Script> =

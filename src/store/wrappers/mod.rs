@@ -47,6 +47,8 @@ macro_rules! stores_around {
                 load(key: $crate::id::RecordKey) -> Option<$crate::record::Entry>, Load;
                 load_each(keys: &[$crate::id::RecordKey]) -> Vec<Option<$crate::record::Entry>>, LoadEach;
                 apply(apply: $crate::store::Apply) -> $crate::store::Applied, Apply;
+                append(append: $crate::store::Append) -> $crate::store::Appended, Append;
+                spend(spend: $crate::store::Spend) -> $crate::store::Spent, Spend;
                 replace(replace: $crate::store::Replace) -> $crate::store::Replaced, Replace;
                 end(end: $crate::store::EndSessions) -> $crate::store::EndedSessions, End;
                 list(user: $crate::id::UserId) -> Vec<$crate::record::Record>, List;
@@ -86,6 +88,10 @@ pub enum Call {
     LoadEach,
     /// [`SessionStore::apply`].
     Apply,
+    /// [`SessionStore::append`].
+    Append,
+    /// [`SessionStore::spend`].
+    Spend,
     /// [`SessionStore::replace`].
     Replace,
     /// [`SessionStore::end`].
@@ -102,11 +108,13 @@ pub enum Call {
 
 impl Call {
     /// Every call.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Create,
         Self::Load,
         Self::LoadEach,
         Self::Apply,
+        Self::Append,
+        Self::Spend,
         Self::Replace,
         Self::End,
         Self::List,

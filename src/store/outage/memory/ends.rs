@@ -7,7 +7,7 @@ use crate::id::{Bucket, Handle, UserId};
 use crate::record::{End, EndReason, Record, Tombstone};
 use crate::store::outage::journal::{PendingEnd, PendingScope};
 use crate::store::outage::stamp::Stamp;
-use crate::store::rules::signed_in_at;
+use crate::store::rules::{listed_for, signed_in_at};
 use crate::store::{EndScope, EndSessions, EndedSession, EndedSessions};
 
 impl Memory {
@@ -52,14 +52,9 @@ impl Memory {
                 let known = ended.last.as_ref().or(known).or(leased.as_ref());
                 if let Some(record) = known {
                     // Also under the keys that it had before: there may be leases of those.
-                    if let (Some(user), None) = (record.user(), successor) {
-                        self.ended.handle(
-                            bucket,
-                            &user.into(),
-                            record.handle(),
-                            over.clone(),
-                            now.here,
-                        );
+                    if let (Some(user), None) = (listed_for(key, record), successor) {
+                        self.ended
+                            .handle(bucket, &user, record.handle(), over.clone(), now.here);
                     }
                     let tombstone = Tombstone {
                         handle: record.handle(),
@@ -115,7 +110,7 @@ impl Memory {
         let (name, is_needless) = match &end.scope {
             // By its name, since its key may have changed meanwhile.
             EndScope::One(key, _) => {
-                let name = known.map_or_else(|| self.name(key, now), name_of);
+                let name = known.map_or_else(|| self.name(key, now), |record| name_of(key, record));
                 (name, self.is_only_here(key))
             }
             EndScope::Handle(..) | EndScope::Others(..) | EndScope::All(_) => (None, false),

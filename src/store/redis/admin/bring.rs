@@ -27,7 +27,7 @@ pub(crate) struct Bring<'a> {
     pub(crate) record: &'a Record,
     /// When the session was made; `None`: it may be older than any end of all of its user's.
     pub(crate) made_at: Option<SystemTime>,
-    pub(crate) messages: &'a [String],
+    pub(crate) messages: &'a [Vec<u8>],
 }
 
 /// What came of it.
@@ -80,7 +80,7 @@ impl RedisStore {
         let bytes = Entry::Live(bring.record.clone()).to_bytes();
         let has_list = !bring.messages.is_empty();
         let number = 3 + 2 * usize::from(user.is_some()) + usize::from(has_list);
-        let messages: usize = bring.messages.iter().map(String::len).sum();
+        let messages: usize = bring.messages.iter().map(Vec::len).sum();
         let mut command =
             BRING.command(with_text, number, bring.old.len() + bytes.len() + messages);
         command

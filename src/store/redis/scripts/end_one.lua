@@ -1,7 +1,7 @@
 
 -- Ends one session, whatever its kind.
 --
--- KEYS  1 the record
+-- KEYS  1 the record; if it may be a demo session's 2 its messages
 -- ARGV  1 not-after  2 what a user's index begins with ('': there is none)  3 reason  4 successor ('-': none)  5 note
 -- Gives ended, now, bytes as last stored | nothing, now | malformed, now | late
 --
@@ -33,6 +33,9 @@ if record.user ~= '' and ARGV[2] ~= '' then
 end
 
 bury(key, record, ARGV[3], now, ARGV[4], ARGV[5])
+if KEYS[2] then
+  redis.call('DEL', KEYS[2])
+end
 if index then
   redis.call('ZREM', index, string.sub(key, -43))
 end
