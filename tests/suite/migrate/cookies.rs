@@ -4,7 +4,8 @@ use axum::Router;
 use http::StatusCode;
 use sessile::store::wrappers::{Call, Failing, Spy};
 use sessile::{
-    EndReason, GuessableId, Kind, LegacyIds, Outage, RedisStore, SessionLayer, SessionStore,
+    DemoSession, EndReason, GuessableId, Kind, LegacyIds, Outage, RedisStore, SessionLayer,
+    SessionStore,
 };
 
 use super::fixture::{self, HOUR, digest, migrate, place, put};
@@ -276,6 +277,60 @@ async fn a_request_that_fails_still_gets_the_new_id() {
     assert_eq!(client.post("/fail/500/x").await.status, 500);
     assert_eq!(client.get("/me").await.ok(), "alice");
     assert_ne!(client.id(), Some(RANDOM));
+}
+
+#[tokio::test]
+async fn an_old_demo_id_opens_its_demo_once_with_all_that_was_said() {
+    let (server, store) = place().await;
+    let demo = r#"{"industry": "Healthcare", "user_id": null, "started_at": "2025-03-04T09:45:42+00:00", "messages": [{"role": "user", "content": "one", "timestamp": "2025-03-04T09:45:43+00:00", "n": 1}, {"role": "assistant", "content": "two", "timestamp": "2025-03-04T09:45:44+00:00"}], "session_type": "demo"}"#;
+    for id in [RANDOM, "demo-1741081542886"] {
+        put(
+            &server,
+            &format!("demo:session:{id}"),
+            demo.as_bytes(),
+            Some(HOUR),
+        );
+    }
+    assert!(migrate(&store).await.is_complete());
+    let say = async |demo: DemoSession| -> Result<String, sessile::Error> {
+        demo.add_message("user", "three").await?;
+        let said = demo.messages()?;
+        let said: Vec<_> = said.iter().map(|message| &*message.content).collect();
+        let status = demo.status()?;
+        Ok(format!(
+            "{} {:?} {}",
+            status.industry, said, status.progress_percentage
+        ))
+    };
+    let layer = SessionLayer::builder(store.clone())
+        .accept_legacy(ids(&store))
+        .build()
+        .unwrap();
+    let app = Router::new()
+        .route("/say", axum::routing::post(say))
+        .layer(layer);
+    let mut client = Client::new(&app);
+    client.cookies.insert("__Host-demo".into(), RANDOM.into());
+    let reply = client.post("/say").await;
+    assert_eq!(reply.ok(), r#"healthcare ["one", "two", "three"] 50"#);
+    assert_ne!(client.cookies["__Host-demo"], RANDOM);
+    let reply = client.post("/say").await;
+    assert_eq!(reply.set_cookies(), Vec::<&str>::new());
+    assert!(reply.ok().contains(r#""three", "three"]"#));
+    // The old one is dead, one that can be guessed opens nothing, and neither is a user's.
+    for (cookie, id) in [
+        ("__Host-demo", RANDOM),
+        ("__Host-demo", "demo-1741081542886"),
+        ("__Host-session", RANDOM),
+    ] {
+        let mut other = Client::new(&app);
+        other.cookies.insert(cookie.into(), id.into());
+        assert_eq!(
+            other.post("/say").await.status,
+            StatusCode::NOT_FOUND,
+            "{cookie} {id}"
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
