@@ -1,5 +1,6 @@
 //! Moving sessions here from another system.
 
+mod browser;
 mod cookies;
 mod corpus;
 mod fixture;
