@@ -12,6 +12,8 @@ feature_combinations=(
     "--no-default-features --features tls"
     "--no-default-features --features cluster"
     "--no-default-features --features sentinel,axum"
+    "--no-default-features --features admin"
+    "--no-default-features --features cli"
     "--no-default-features --features test-util"
     "--all-features"
 )
@@ -73,6 +75,11 @@ suite() {
     cargo test --all-features --tests --example custom_store | tee -a "$log"
 }
 
+# Sessions of other crates, made by them: a package of its own, for they bring many crates along.
+other_crates() {
+    cargo test --manifest-path tests/peers/Cargo.toml --target-dir "${CARGO_TARGET_DIR:-target}/peers" -- --nocapture | tee -a "$log"
+}
+
 doc_tests() {
     cargo test --doc --all-features | tee -a "$log"
 }
@@ -115,6 +122,7 @@ empty_reports
 step "format: cargo fmt --check" cargo fmt --check
 step "lints: cargo clippy" cargo clippy --all-targets --all-features -- -D warnings
 step "tests: cargo test" suite
+step "sessions of other crates: cargo test" other_crates
 step "documentation tests: cargo test --doc" doc_tests
 step "features: cargo clippy" features
 step "documentation: cargo doc" docs

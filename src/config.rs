@@ -12,6 +12,7 @@ use ipnet::IpNet;
 use crate::cookie::CookieConfig;
 use crate::error::ConfigError;
 use crate::id::UserId;
+use crate::legacy::LegacyIds;
 use crate::store::{AtLimit, Limit};
 
 /// The default name: bound to this host, this path and TLS by its prefix, and no clue to what made it (OWASP).
@@ -42,6 +43,7 @@ pub(crate) struct Config {
     pub(crate) limit: LimitRule,
     pub(crate) passive_header: Option<HeaderName>,
     pub(crate) trusted_proxies: Vec<IpNet>,
+    pub(crate) legacy: Option<LegacyIds>,
 }
 
 /// How many sessions each user may have.
@@ -142,6 +144,7 @@ impl Default for Config {
             limit: LimitRule::None,
             passive_header: None,
             trusted_proxies: Vec::new(),
+            legacy: None,
         }
     }
 }

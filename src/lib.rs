@@ -181,6 +181,11 @@
 //! # }
 //! ```
 //!
+//! # Moving over
+//!
+//! `sessile migrate` moves the sessions of other systems here, and [`SessionLayerBuilder::accept_legacy`] lets their
+//! holders' old cookies open them, once: [the guide](guide::migrating) says how.
+//!
 //! # Optional sign-in, and signing in again
 //!
 //! `Option<UserSession>` is `None` for whoever is not signed in, while a store that fails stays a failure. `Fresh<300>`
@@ -224,12 +229,16 @@
 //! | `tls` | yes | Redis by `rediss://`, with rustls and ring |
 //! | `cluster` | no | Redis Cluster |
 //! | `sentinel` | no | Redis Sentinel |
+//! | `admin` | no | `migrate` and `admin`: moving sessions here from another system, repairing, checking |
+//! | `cli` | no | the command line, `sessile` |
 //! | `test-util` | no | conformance suite, store wrappers, manual clock |
 //!
 //! [tower]: https://docs.rs/tower
 //! [axum]: https://docs.rs/axum
 
 mod address;
+#[cfg(feature = "admin")]
+pub mod admin;
 mod clock;
 mod config;
 mod cookie;
@@ -241,6 +250,9 @@ mod extract;
 mod id;
 mod key;
 mod layer;
+mod legacy;
+#[cfg(feature = "admin")]
+pub mod migrate;
 mod problem;
 pub mod record;
 pub mod session;
@@ -261,6 +273,7 @@ pub use extract::{Fresh, Live};
 pub use id::{Bucket, Digest, Handle, Kind, RecordKey, UserId};
 pub use key::{DataName, InvalidName, Key};
 pub use layer::{ResponseFuture, SessionLayer, SessionLayerBuilder, SessionService};
+pub use legacy::{GuessableId, LegacyIds};
 pub use problem::{ErrorKind, Problem};
 pub use record::{End, EndReason};
 pub use session::{Freshness, Login, LoginFuture, Outcome, Passive, Session, SessionInfo};
@@ -276,6 +289,9 @@ pub use user::{Ended, UserSession};
 pub mod guide {
     #[doc = include_str!("guide.md")]
     pub mod when_redis_is_away {}
+
+    #[doc = include_str!("guide_migrating.md")]
+    pub mod migrating {}
 }
 
 /// The README's program compiles.

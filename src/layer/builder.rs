@@ -13,6 +13,7 @@ use crate::config::{Config, LimitRule, Timeouts};
 use crate::demo::DemoConfig;
 use crate::error::ConfigError;
 use crate::id::UserId;
+use crate::legacy::LegacyIds;
 use crate::record::MessageBounds;
 use crate::session::Area;
 use crate::store::{AtLimit, ErasedStore, Outage, SessionStore, Settings, Shield};
@@ -138,6 +139,15 @@ impl SessionLayerBuilder {
     /// Proxies whose `X-Forwarded-For` is believed. Default: none, the address is the peer's.
     pub fn trusted_proxies(mut self, proxies: impl IntoIterator<Item = IpNet>) -> Self {
         self.config.trusted_proxies.extend(proxies);
+        self
+    }
+
+    /// Opens sessions that were migrated from another system by the ids that they had there, in the cookie of this layer
+    /// or in that which [`LegacyIds::cookie_name`] names. Each once: that request gives the session an id of this
+    /// crate's, and its cookie. Default: none. Costs a request that brings such an id, and none of ours, one store call
+    /// more.
+    pub fn accept_legacy(mut self, ids: LegacyIds) -> Self {
+        self.config.legacy = Some(ids);
         self
     }
 

@@ -8,7 +8,7 @@ use super::{
     Append, Appended, Applied, Apply, Beat, Create, Created, EndSessions, EndedSessions, Part,
     Replace, Replaced, SessionStore, Spend, Spent, StoreError,
 };
-use crate::id::{Bucket, RecordKey, UserId};
+use crate::id::{Bucket, Digest, RecordKey, UserId};
 use crate::record::{Entry, Record};
 
 pub(crate) type StoreFuture<'a, T> =
@@ -33,6 +33,7 @@ pub(crate) trait ErasedStore: Send + Sync {
     fn replace(&self, replace: Replace) -> StoreFuture<'_, Replaced>;
     fn end(&self, end: EndSessions) -> StoreFuture<'_, EndedSessions>;
     fn list(&self, user: UserId) -> StoreFuture<'_, Vec<Record>>;
+    fn migrated(&self, old: Digest) -> StoreFuture<'_, Option<RecordKey>>;
 }
 
 impl<S: SessionStore> ErasedStore for S {
@@ -98,5 +99,9 @@ impl<S: SessionStore> ErasedStore for S {
 
     fn list(&self, user: UserId) -> StoreFuture<'_, Vec<Record>> {
         Box::pin(SessionStore::list(self, user))
+    }
+
+    fn migrated(&self, old: Digest) -> StoreFuture<'_, Option<RecordKey>> {
+        Box::pin(SessionStore::migrated(self, old))
     }
 }

@@ -16,7 +16,7 @@ mod memory;
 mod outage;
 mod packed;
 #[cfg(feature = "redis")]
-mod redis;
+pub(crate) mod redis;
 pub mod rules;
 mod shelf;
 mod wheel;
@@ -39,7 +39,7 @@ pub use outage::{Health, Mode, Outage};
 #[cfg(feature = "redis")]
 pub use redis::{RedisStore, RedisStoreBuilder};
 
-use crate::id::{Bucket, Kind, RecordKey, UserId};
+use crate::id::{Bucket, Digest, Kind, RecordKey, UserId};
 use crate::record::{Entry, Record};
 
 /// A place that keeps sessions.
@@ -204,6 +204,17 @@ pub trait SessionStore: Send + Sync + 'static {
 
     /// A user's live sessions, newest first.
     fn list(&self, user: UserId) -> impl Future<Output = Result<Vec<Record>, StoreError>> + Send;
+
+    /// Where the session is that was migrated from an id of another system, by what stands for that id. It may be over
+    /// since, and is under another id once it was used.
+    ///
+    /// Default: nowhere, for a store that nothing is migrated to.
+    fn migrated(
+        &self,
+        _old: Digest,
+    ) -> impl Future<Output = Result<Option<RecordKey>, StoreError>> + Send {
+        std::future::ready(Ok(None))
+    }
 
     /// How many sessions of a kind are kept that are neither ended nor over, as far as the store knows without
     /// looking at each: those that are over and not yet dropped may be counted.

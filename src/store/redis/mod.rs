@@ -6,6 +6,8 @@
 //!    time from the server, and refuses to run when it arrives too late.
 //! 3. What is not known to have happened is never told as if it had, nor done twice: see [`pursuit`].
 
+#[cfg(feature = "admin")]
+pub(crate) mod admin;
 mod ask;
 mod beat;
 mod builder;
@@ -55,7 +57,8 @@ use super::{
 use crate::clock::micros;
 use crate::error::ConfigError;
 use crate::event::{self, Tally};
-use crate::id::{Bucket, Kind, RecordKey, UserId};
+use crate::id::{Bucket, Digest, Kind, RecordKey, UserId};
+use crate::legacy::{self, Pointer};
 use crate::record::{End, EndReason, Entry, Record};
 
 /// Sessions in Redis: one server, or with their features a cluster or what Sentinel watches (feature `redis`).
@@ -68,6 +71,7 @@ use crate::record::{End, EndReason, Entry, Record};
 /// | [`load`](SessionStore::load) | one `GET`; of a demo session one `EVALSHA`, which gives its conversation too |
 /// | [`load_each`](SessionStore::load_each) | as many `GET`s, in one pipeline |
 /// | [`create`](SessionStore::create), [`apply`](SessionStore::apply), [`replace`](SessionStore::replace), [`end`](SessionStore::end), [`list`](SessionStore::list), [`append`](SessionStore::append), [`spend`](SessionStore::spend) | one `EVALSHA` |
+/// | [`migrated`](SessionStore::migrated) | one `GET` |
 /// | [`count`](SessionStore::count) | as many `SCAN`s and `GETRANGE`s as it takes: for administration, never in a request |
 /// | [`beat`](SessionStore::beat) | one pipeline to one primary: `TIME`, one `EVALSHA`, `INFO server`, `INFO replication` |
 /// | once a second | one `TIME` to each primary whose clock no `beat` has just read |
@@ -91,7 +95,7 @@ pub struct RedisStore(Arc<Inner>);
 const PURSUED_FOR: Duration = Duration::from_secs(10);
 
 /// What the clones share.
-struct Inner {
+pub(crate) struct Inner {
     keys: Keyspace,
     servers: Servers,
     clock: Arc<StoreClock>,
@@ -441,6 +445,24 @@ impl SessionStore for RedisStore {
         }
         super::rules::sort_newest_first(&mut records);
         Ok(records)
+    }
+
+    async fn migrated(&self, old: Digest) -> Result<Option<RecordKey>, StoreError> {
+        let key = self.0.keys.pointer(&old);
+        let sent = self.0.servers.send(
+            legacy::pointer_bucket(&old),
+            self.until(),
+            Again::Freely,
+            |_| {
+                let mut command = redis::cmd("GET");
+                command.arg(&key);
+                command
+            },
+        );
+        Ok(match sent.await?.value {
+            redis::Value::BulkString(bytes) => Pointer::read(&bytes).map(|pointer| pointer.target),
+            _ => None,
+        })
     }
 
     async fn count(&self, kind: Kind) -> Result<u64, StoreError> {

@@ -57,6 +57,7 @@ macro_rules! stores_around {
                 replace(replace: $crate::store::Replace) -> $crate::store::Replaced, Replace;
                 end(end: $crate::store::EndSessions) -> $crate::store::EndedSessions, End;
                 list(user: $crate::id::UserId) -> Vec<$crate::record::Record>, List;
+                migrated(old: $crate::id::Digest) -> Option<$crate::id::RecordKey>, Migrated;
                 count(kind: $crate::id::Kind) -> u64, Count;
                 beat(part: $crate::store::Part, least: u64) -> $crate::store::Beat, Beat;
             }
@@ -102,6 +103,8 @@ pub enum Call {
     End,
     /// [`SessionStore::list`].
     List,
+    /// [`SessionStore::migrated`].
+    Migrated,
     /// [`SessionStore::count`].
     Count,
     /// [`SessionStore::beat`].
@@ -110,7 +113,7 @@ pub enum Call {
 
 impl Call {
     /// Every call.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Create,
         Self::Load,
         Self::LoadEach,
@@ -120,6 +123,7 @@ impl Call {
         Self::Replace,
         Self::End,
         Self::List,
+        Self::Migrated,
         Self::Count,
         Self::Beat,
     ];
