@@ -108,7 +108,9 @@ impl DemoConfig {
                 "a demo is read in one piece: it may have at most {MOST_MESSAGES} messages and {MOST_BYTES} bytes"
             )));
         }
-        config.settle()?;
+        config
+            .settle()
+            .map_err(|error| ConfigError::new(format!("of demos: {error}")))?;
         Ok(config)
     }
 }
