@@ -66,7 +66,7 @@ pub struct Finding {
 }
 
 pub(super) async fn examine(store: &RedisStore, url: &str) -> Vec<Finding> {
-    let servers = match store.direct().await {
+    let servers = match store.direct(Duration::ZERO).await {
         Ok(servers) => servers,
         Err(error) => return vec![unreachable("", &error)],
     };

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
@@ -16,6 +16,8 @@ use crate::store::{RedisStore, StoreError};
 
 /// How many keys the server looks at in one step: well below a millisecond.
 const SCAN: usize = 500;
+/// A Redis that is away is waited for so long.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Members of an old index that are looked at together.
 const MEMBERS: usize = 250;
 /// So many steps are under way at a time: while the server carries one out, the next is read here.
@@ -231,7 +233,7 @@ impl Migration {
                  all; migrate before the server becomes a cluster",
             )
         };
-        let mut servers = self.store.direct().await?;
+        let mut servers = self.store.direct(PATIENCE).await?;
         let (Some(server), true) = (servers.pop(), servers.is_empty()) else {
             return Err(is_cluster());
         };
