@@ -30,7 +30,7 @@ awk -v n="$sessions" 'function word(s) { return "$" length(s) "\r\n" s "\r\n" }
 BEGIN {
     for (i = 0; i < n; i++) {
         user = "user_" int(i / 4)
-        id = user "_" (1741081542000 + i)
+        id = sprintf("%s_%.0f", user, 1741081542000 + i)
         text = sprintf("{\"session_id\": \"%s\", \"user_id\": \"%s\", \"created_at\": \"2025-03-04T09:45:42.886408\", \"last_accessed\": \"2025-03-04T09:45:42.886408\", \"data\": {\"email\": \"a@b\", \"cart\": [1, 2, 3], \"theme\": \"dark\"}}", id, user)
         printf "*5\r\n%s%s%s%s%s", word("SET"), word("session:" id), word(text), word("EX"), word("3600")
         printf "*3\r\n%s%s%s", word("SADD"), word("user_sessions:" user), word(id)
