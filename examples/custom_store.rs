@@ -165,7 +165,7 @@ impl SessionStore for FileStore {
 
     async fn end(&self, end: EndSessions) -> Result<EndedSessions, StoreError> {
         let bucket = match &end.scope {
-            EndScope::One(key, _) => key.bucket,
+            EndScope::One(key, _) | EndScope::Unborn(key) => key.bucket,
             EndScope::Handle(user, _) | EndScope::Others(user, _) | EndScope::All(user) => self.bucket(user),
         };
         // However full it is: signing out has to work.

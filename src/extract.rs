@@ -46,7 +46,7 @@ impl<S: Sync> FromRequestParts<S> for UserSession {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
-        Self::require(&Session::from_extensions(&parts.extensions).await?)
+        Self::require(&Session::known_from_extensions(&parts.extensions).await?)
     }
 }
 
@@ -55,7 +55,9 @@ impl<S: Sync> OptionalFromRequestParts<S> for UserSession {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Error> {
-        Ok(Session::from_extensions(&parts.extensions).await?.user())
+        Ok(Session::known_from_extensions(&parts.extensions)
+            .await?
+            .user())
     }
 }
 

@@ -105,6 +105,47 @@
 //! # }
 //! ```
 //!
+//! # Demos
+//!
+//! A visitor who tries something before signing in has a [`Demo`]: a session of a second kind, with a cookie of its own, that
+//! lasts a day. It holds a conversation, of which no message is lost however many write at once, and says how far it is.
+//! [`DemoSession`] is the extractor for whoever has one; anybody else gets 404.
+//!
+//! ```
+//! use axum::{Json, Router, extract::Path, routing::{get, post}};
+//! use sessile::{Demo, DemoSession, Error, MemoryStore, Session, SessionLayer};
+//!
+//! async fn start(demo: Demo, Path(industry): Path<String>) -> Result<(), Error> {
+//!     demo.start(industry).await.map(|_| ())          // the one that there is, if there is one
+//! }
+//!
+//! async fn ask(demo: DemoSession, question: String) -> Result<&'static str, Error> {
+//!     demo.add_message("user", question).await?;      // stored when this returns, with the store's time
+//!     let answer = "Interesting. Tell me more.";
+//!     demo.add_message("assistant", answer).with("confidence", 0.9).await?;
+//!     Ok(answer)
+//! }
+//!
+//! async fn progress(demo: DemoSession) -> Result<Json<f64>, Error> {
+//!     Ok(Json(demo.status()?.progress_percentage))    // 100 after six messages
+//! }
+//!
+//! async fn login(session: Session, Path(user): Path<String>) -> Result<(), Error> {
+//!     session.login(user).adopt_demo().await?;        // the conversation comes along, under a new id
+//!     Ok(())
+//! }
+//!
+//! let app: Router = Router::new()
+//!     .route("/demo/{industry}", post(start))
+//!     .route("/ask", post(ask))
+//!     .route("/progress", get(progress))
+//!     .route("/login/{user}", post(login))
+//!     .layer(SessionLayer::new(MemoryStore::new()));
+//! ```
+//!
+//! Bounds, steps, timeouts and how many demos an address may start are the builder's `demo_…` settings; [`demo`] has the
+//! rules.
+//!
 //! # Sessions in Redis
 //!
 //! Several instances of an application share their sessions by way of Redis, and sessions outlive each instance. The

@@ -10,9 +10,9 @@ use crate::event;
 use crate::id::{Fresh, Handle, Kind, UserId};
 use crate::problem::ErrorKind;
 use crate::record::{End, EndReason, Seen};
-use crate::session::Area;
+use crate::session::{Area, Asked};
 use crate::session::{Finish, SessionInfo};
-use crate::store::{Create, EndScope, EndSessions, EndedSession};
+use crate::store::{Create, EndScope, EndSessions, EndedSession, UNBOUNDED};
 use crate::user::Ended;
 
 /// Every user's sessions: from [`SessionLayer::sessions`](crate::SessionLayer::sessions), or as an extractor (feature
@@ -94,7 +94,11 @@ impl Sessions {
         let note = End::new(EndReason::Revoked, self.area.store.now())
             .with_note(note)
             .note;
-        Finish::new(async move { area.end(scope, EndReason::Revoked, note, None).await }).await
+        Finish::new(async move {
+            let store = area.store.within(&UNBOUNDED);
+            area.end(store, scope, EndReason::Revoked, note, None).await
+        })
+        .await
     }
 
     /// Makes a session for a user outside of any request, and returns the cookie that opens it: for tests, and for
@@ -142,13 +146,13 @@ impl Area {
     /// Ends sessions of a user, and says so.
     pub(crate) async fn end(
         &self,
+        store: Asked<'_>,
         scope: EndScope,
         reason: EndReason,
         note: Option<Arc<str>>,
         address: Option<&str>,
     ) -> Result<Ended, Error> {
-        let told = self
-            .store
+        let told = store
             .end(
                 EndSessions {
                     scope,

@@ -52,13 +52,17 @@ impl UserSession {
     /// The signed-in user's session in `session`: what the extractor does, for services without axum.
     ///
     /// # Errors
-    /// `NotSignedIn` for a stranger; `SessionEnded` with the reason where the cookie is a dead session's.
+    /// `NotSignedIn` for a stranger; `SessionEnded` with the reason where the cookie is a dead session's;
+    /// `StoreUnavailable` where it could not be looked up.
     pub fn require(session: &Session) -> Result<Self, Error> {
         session.user().ok_or_else(|| Self::gone(session))
     }
 
     /// Why there is nobody signed in.
     fn gone(session: &Session) -> Error {
+        if let Err(error) = session.context().must_be_known() {
+            return error;
+        }
         match session.end() {
             Some(end) => Error::ended(&end),
             None => Error::new(ErrorKind::NotSignedIn),
@@ -94,8 +98,7 @@ impl UserSession {
         let records = self
             .session
             .context()
-            .area
-            .store
+            .store()
             .list(self.user.clone())
             .await?;
         Ok(records
@@ -143,7 +146,13 @@ impl UserSession {
             let all = matches!(scope, EndScope::Others(..) | EndScope::All(_));
             let ended = context
                 .area
-                .end(scope, EndReason::Revoked, None, address.as_deref())
+                .end(
+                    context.store(),
+                    scope,
+                    EndReason::Revoked,
+                    None,
+                    address.as_deref(),
+                )
                 .await?;
             if all {
                 context.state().ended_all_at = Some(context.area.store.now());

@@ -10,6 +10,8 @@
 //! | `backend.rs` | memory or Redis, and how it does |
 //! | `identity.rs` | signing in and out, who is there, a new id |
 //! | `data.rs` | values: staged, committed, counted |
+//! | `demo.rs` | a demo: its industry, its conversation, its progress |
+//! | `assistant.rs` | who answers in a demo's conversation |
 //! | `devices.rs` | a user's sessions, and ending them |
 //! | `problems.rs` | one look for every refusal, of the crate, of axum and of this application |
 //! | `time.rs` | how instants are written |
@@ -19,8 +21,10 @@
 //! There are no passwords: whoever says a name is that user. `examples/login.rs` shows where the check goes.
 
 mod api;
+mod assistant;
 mod backend;
 mod data;
+mod demo;
 mod devices;
 mod identity;
 mod options;

@@ -50,6 +50,14 @@ pub(crate) struct Options {
     #[arg(long, value_name = "S", default_value = "60", allow_negative_numbers = true, value_parser = seconds)]
     pub(crate) lease: Duration,
 
+    /// A demo ends so many seconds after it was started
+    #[arg(long, value_name = "S", default_value = "86400", allow_negative_numbers = true, value_parser = seconds)]
+    pub(crate) demo_ttl: Duration,
+
+    /// How many demos may be started from one address within an hour
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) demo_budget: Option<u32>,
+
     /// Until then, sessions that were migrated open by the ids that they had: an instant such as 2026-12-01T00:00:00Z
     #[arg(long, value_name = "INSTANT", value_parser = instant)]
     pub(crate) accept_legacy: Option<SystemTime>,
@@ -134,9 +142,15 @@ impl Options {
             .idle_timeout(self.idle)
             .absolute_timeout(self.absolute)
             .outage(self.outage())
+            .demo_timeout(self.demo_ttl)
+            // A demo goes on in memory, whatever users' sessions do.
+            .demo_outage(Outage::Local { lease: self.lease })
             .trusted_proxies(self.trusted_proxy.iter().copied());
         if let Some(limit) = self.limit {
             builder = builder.max_sessions_per_user(limit, self.at_limit.into());
+        }
+        if let Some(demos) = self.demo_budget {
+            builder = builder.demo_budget(demos);
         }
         if self.insecure_cookies {
             builder = builder.insecure_cookies();

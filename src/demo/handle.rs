@@ -102,6 +102,8 @@ impl Demo {
                 Identity::Dead(dead) if dead.moved => {
                     return Err(Error::new(ErrorKind::SessionMoved));
                 }
+                // The one that there may be is not replaced because it cannot be looked up.
+                Identity::Unknown(unknown) => return Err(unknown.error()),
                 Identity::Dead(_) | Identity::Stranger => {}
             }
             demo.spend().await?;
@@ -133,7 +135,7 @@ impl Demo {
             most,
             within: BUDGET_SPAN,
         };
-        match self.context.area.store.spend(spend).await? {
+        match self.context.store().spend(spend).await? {
             Spent::Granted => Ok(()),
             Spent::Exhausted(until) => {
                 event::demo_refused();

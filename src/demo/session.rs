@@ -45,6 +45,7 @@ impl DemoSession {
         let error = Error::new(ErrorKind::NoDemoSession);
         match &self.context.state().identity {
             Identity::Dead(dead) => error.with_end(&dead.end),
+            Identity::Unknown(unknown) => unknown.error(),
             Identity::Live(_) | Identity::Stranger => error,
         }
     }
@@ -141,7 +142,7 @@ impl DemoSession {
         let live = match &self.context.state().identity {
             Identity::Live(live) => Some((live.key, steps(&live.record))),
             Identity::Dead(dead) if dead.moved => return Err(Error::new(ErrorKind::SessionMoved)),
-            Identity::Dead(_) | Identity::Stranger => None,
+            Identity::Dead(_) | Identity::Stranger | Identity::Unknown(_) => None,
         };
         let (key, steps) = live.ok_or_else(|| self.gone())?;
         let append = Append {
@@ -155,7 +156,7 @@ impl DemoSession {
             again: false,
         };
         let message = append.message.clone();
-        match self.context.area.store.append(append).await?.value {
+        match self.context.store().append(append).await?.value {
             Appended::Added { at, count } => {
                 self.context.said(&key, &message, at);
                 if u32::try_from(count) == Ok(steps) {

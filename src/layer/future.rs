@@ -93,6 +93,7 @@ where
                     return Poll::Ready(Ok(replacement(error)));
                 }
             };
+            let response = withheld(this.guard, response);
             // Not `is_server_error`: clients take what is above 599 for a 5xx (RFC 9110, 15).
             let failed = response.status().as_u16() >= 500;
             match this.guard {
@@ -120,6 +121,16 @@ fn finish<B>(guard: &mut Guard, response: Response<B>) -> Response<B> {
     let response = context.finish(response);
     guard.0 = None;
     response
+}
+
+/// The response, or what goes out in its place where nobody could tell whose request it was.
+fn withheld<B: Default>(guard: &Guard, response: Response<B>) -> Response<B> {
+    let error = guard
+        .0
+        .as_ref()
+        .filter(|context| context.was_read())
+        .and_then(|context| context.state().withheld(response.status()));
+    error.map_or(response, replacement)
 }
 
 /// The response that says why the handler's does not hold.

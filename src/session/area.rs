@@ -12,8 +12,8 @@ use crate::id::{Born, Bucket, Digest, Kind, RecordKey, UserId};
 use crate::record::{Entry, Record};
 use crate::session::Freshness;
 use crate::store::{
-    Append, Appended, Applied, Apply, Create, Created, EndSessions, EndedSessions, Health, Mode,
-    Replace, Replaced, Shield, Spend, Spent, StoreError, Told,
+    Append, Appended, Applied, Apply, Budget, Create, Created, EndSessions, EndedSessions, Health,
+    Mode, Replace, Replaced, Shield, Spend, Spent, StoreError, Told, UNBOUNDED,
 };
 use std::time::SystemTime;
 
@@ -129,62 +129,33 @@ impl ToldStore {
         self.store.health()
     }
 
+    /// The same, asked by a request that waits no longer than its budget.
+    pub(crate) const fn within<'a>(&'a self, budget: &'a Budget) -> Asked<'a> {
+        Asked {
+            store: self,
+            budget,
+        }
+    }
+
+    pub(crate) fn budget(&self) -> Budget {
+        self.store.budget()
+    }
+
+    /// Outside of any request.
     pub(crate) fn create(
         &self,
         create: Create,
     ) -> impl Future<Output = Result<Told<Created>, StoreError>> {
-        self.told(self.store.create(create))
+        self.within(&UNBOUNDED).create(create)
     }
 
-    pub(crate) fn load(
-        &self,
-        key: RecordKey,
-        born: Option<Born>,
-    ) -> impl Future<Output = Result<Told<Option<Entry>>, StoreError>> {
-        self.told(self.store.load(key, born))
-    }
-
-    pub(crate) async fn load_each(
-        &self,
-        keys: &[(RecordKey, Option<Born>)],
-    ) -> Result<Vec<Told<Option<Entry>>>, StoreError> {
-        self.told(self.store.load_each(keys)).await
-    }
-
-    /// `read`: on what the changes rest.
-    pub(crate) fn apply(
-        &self,
-        apply: Apply,
-        read: Freshness,
-    ) -> impl Future<Output = Result<Told<Applied>, StoreError>> {
-        self.told(self.store.apply(apply, read))
-    }
-
-    pub(crate) fn append(
-        &self,
-        append: Append,
-    ) -> impl Future<Output = Result<Told<Appended>, StoreError>> {
-        self.told(self.store.append(append))
-    }
-
-    pub(crate) fn spend(&self, spend: Spend) -> impl Future<Output = Result<Spent, StoreError>> {
-        self.told(self.store.spend(spend))
-    }
-
-    pub(crate) fn replace(
-        &self,
-        replace: Replace,
-    ) -> impl Future<Output = Result<Told<Replaced>, StoreError>> {
-        self.told(self.store.replace(replace))
-    }
-
-    /// `known`: the record under the key, where one ends that the caller has read.
+    /// Outside of any request.
     pub(crate) fn end(
         &self,
         end: EndSessions,
         known: Option<Record>,
     ) -> impl Future<Output = Result<Told<EndedSessions>, StoreError>> {
-        self.told(self.store.end(end, known))
+        self.within(&UNBOUNDED).end(end, known)
     }
 
     pub(crate) fn migrated(
@@ -194,10 +165,82 @@ impl ToldStore {
         self.told(self.store.migrated(old))
     }
 
+    /// Outside of any request.
     pub(crate) fn list(
         &self,
         user: UserId,
     ) -> impl Future<Output = Result<Vec<Record>, StoreError>> {
-        self.told(self.store.list(user))
+        self.within(&UNBOUNDED).list(user)
+    }
+}
+
+/// The store as one request asks it.
+#[derive(Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    store: &'a ToldStore,
+    budget: &'a Budget,
+}
+
+impl Asked<'_> {
+    pub(crate) async fn create(self, create: Create) -> Result<Told<Created>, StoreError> {
+        let Self { store, budget } = self;
+        store.told(store.store.create(create, budget)).await
+    }
+
+    pub(crate) async fn load(
+        self,
+        key: RecordKey,
+        born: Option<Born>,
+    ) -> Result<Told<Option<Entry>>, StoreError> {
+        let Self { store, budget } = self;
+        store.told(store.store.load(key, born, budget)).await
+    }
+
+    pub(crate) async fn load_each(
+        self,
+        keys: &[(RecordKey, Option<Born>)],
+    ) -> Result<Vec<Told<Option<Entry>>>, StoreError> {
+        let Self { store, budget } = self;
+        store.told(store.store.load_each(keys, budget)).await
+    }
+
+    /// `read`: on what the changes rest.
+    pub(crate) async fn apply(
+        self,
+        apply: Apply,
+        read: Freshness,
+    ) -> Result<Told<Applied>, StoreError> {
+        let Self { store, budget } = self;
+        store.told(store.store.apply(apply, read, budget)).await
+    }
+
+    pub(crate) async fn append(self, append: Append) -> Result<Told<Appended>, StoreError> {
+        let Self { store, budget } = self;
+        store.told(store.store.append(append, budget)).await
+    }
+
+    pub(crate) async fn spend(self, spend: Spend) -> Result<Spent, StoreError> {
+        let Self { store, budget } = self;
+        store.told(store.store.spend(spend, budget)).await
+    }
+
+    pub(crate) async fn replace(self, replace: Replace) -> Result<Told<Replaced>, StoreError> {
+        let Self { store, budget } = self;
+        store.told(store.store.replace(replace, budget)).await
+    }
+
+    /// `known`: the record under the key, where one ends that the caller has read.
+    pub(crate) async fn end(
+        self,
+        end: EndSessions,
+        known: Option<Record>,
+    ) -> Result<Told<EndedSessions>, StoreError> {
+        let Self { store, budget } = self;
+        store.told(store.store.end(end, known, budget)).await
+    }
+
+    pub(crate) async fn list(self, user: UserId) -> Result<Vec<Record>, StoreError> {
+        let Self { store, budget } = self;
+        store.told(store.store.list(user, budget)).await
     }
 }

@@ -18,7 +18,7 @@ use crate::problem::ErrorKind;
 use crate::record::{
     Changes, DemoPointer, End, EndReason, Entry, Guard, NewRecord, Op, Record, Seen,
 };
-use crate::store::{Applied, Apply, Create, Created, Renewal};
+use crate::store::{Applied, Apply, Create, Created, Renewal, UNBOUNDED};
 
 /// How long an update may contend with others for its value.
 const UPDATE_BOUND: Duration = Duration::from_secs(2);
@@ -42,6 +42,7 @@ impl Context {
             Plan::Nothing => Ok(Outcome::Nothing),
             Plan::Moved => Err(Error::new(ErrorKind::SessionMoved)),
             Plan::Ended(end) => Err(Error::ended(&end)),
+            Plan::Unknown(error) => Err(error),
             Plan::Create(values) => {
                 let copy = keep.then(|| values.clone());
                 let new = NewSession {
@@ -87,7 +88,7 @@ impl Context {
         let key = apply.key;
         let staged = !apply.changes.is_empty();
         let copy = (staged && keep).then(|| apply.changes.clone());
-        let applied = self.area.store.apply(apply, read).await;
+        let applied = self.store().apply(apply, read).await;
         let applied = applied.map(|told| (told.outcome(), told.value));
         match applied {
             Ok((stored, Applied::Saved(_))) => {
@@ -171,7 +172,7 @@ impl Context {
             limit,
             held: false,
         };
-        let created = self.area.store.create(create).await?;
+        let created = self.store().create(create).await?;
         let (freshness, outcome) = (created.freshness, created.outcome());
         let ended = self.area.created(created.value)?;
         let id = id.born(self.area.store.birth(freshness));
@@ -306,14 +307,14 @@ where
     let began = Instant::now();
     let _turn = context.turn().await;
     loop {
-        let (base, staged) = base(context, &name);
+        let (base, staged) = base(context, &name)?;
         let (json, value) = edit(base.as_deref())?;
         let guard = match staged {
             true => Guard::Any,
             false => Guard::Unchanged(base.map(Into::into)),
         };
         let change = Changes::guarded(name.clone(), guard, Op::Set(json));
-        match write_now(context, change).await? {
+        match write_now(context, change, Wait::AsUpdates).await? {
             Written::Saved(_) => return Ok(value),
             Written::Conflict if began.elapsed() < UPDATE_BOUND => reload(context).await?,
             Written::Conflict => {
@@ -332,10 +333,10 @@ pub(super) async fn increment(
     by: i64,
 ) -> Result<i64, Error> {
     let _turn = context.turn().await;
-    let (base, staged) = base(context, &name);
+    let (base, staged) = base(context, &name)?;
     let has_session = context.state().live().is_some();
     if has_session && !staged {
-        return match write_now(context, Changes::one(name, Op::Add(by))).await? {
+        return match write_now(context, Changes::one(name, Op::Add(by)), Wait::AsAll).await? {
             Written::Saved(Some(sum)) => Ok(sum),
             Written::Saved(None) | Written::Conflict => {
                 Err(Error::new(ErrorKind::StoreUnavailable)
@@ -352,19 +353,29 @@ pub(super) async fn increment(
             Error::new(ErrorKind::InvalidValue).with_detail("increment met no integer")
         })?;
     let set = Changes::one(name, Op::Set(sum.to_string().into_bytes()));
-    write_now(context, set).await.map(|_| sum)
+    write_now(context, set, Wait::AsAll).await.map(|_| sum)
 }
 
 /// The value as this request sees it, and whether it sees what it staged itself.
-fn base(context: &Context, name: &str) -> (Option<Vec<u8>>, bool) {
+fn base(context: &Context, name: &str) -> Result<(Option<Vec<u8>>, bool), Error> {
     let state = context.state();
     let staged = state.staged.get(name).is_some() || state.staged.clears(name);
     let base = match state.view(name) {
         View::Staged(json) => Some(json),
         View::Stored(record) => record.value(name).map(<[u8]>::to_vec),
         View::Absent => None,
+        View::Unknown(error) => return Err(error),
     };
-    (base, staged)
+    Ok((base, staged))
+}
+
+/// How long something is waited for.
+#[derive(Debug, Clone, Copy)]
+enum Wait {
+    /// No longer than what is left of the request's budget.
+    AsAll,
+    /// Updates of one value wait for each other: that has [a bound of its own](UPDATE_BOUND).
+    AsUpdates,
 }
 
 enum Written {
@@ -373,7 +384,7 @@ enum Written {
 }
 
 /// Stores one change at once, in a session that is made if there is none. It happens also if the caller goes away.
-async fn write_now(context: &Arc<Context>, changes: Changes) -> Result<Written, Error> {
+async fn write_now(context: &Arc<Context>, changes: Changes, wait: Wait) -> Result<Written, Error> {
     let context = Arc::clone(context);
     Finish::new(async move {
         let _writing = context.writing.lock().await;
@@ -387,6 +398,7 @@ async fn write_now(context: &Arc<Context>, changes: Changes) -> Result<Written, 
                 Identity::Dead(dead) if dead.lost && !state.staged.is_empty() => {
                     return Err(Error::ended(&dead.end));
                 }
+                Identity::Unknown(unknown) => return Err(unknown.error()),
                 Identity::Dead(_) | Identity::Stranger => {
                     if state.phase != Phase::Open {
                         return Err(Error::new(ErrorKind::ResponseSent));
@@ -403,7 +415,11 @@ async fn write_now(context: &Arc<Context>, changes: Changes) -> Result<Written, 
                     seen: None,
                     read: Some(read),
                 };
-                match context.area.store.apply(apply, freshness).await?.value {
+                let store = match wait {
+                    Wait::AsAll => context.store(),
+                    Wait::AsUpdates => context.area.store.within(&UNBOUNDED),
+                };
+                match store.apply(apply, freshness).await?.value {
                     Applied::Saved(sum) => {
                         context.state().saved(&key, changes.clone());
                         Written::Saved(sum)
@@ -447,7 +463,8 @@ async fn reload(context: &Arc<Context>) -> Result<(), Error> {
     let Some(key) = context.state().live().map(|live| live.key) else {
         return Ok(());
     };
-    let told = context.area.store.load(key, None).await?;
+    let store = context.area.store.within(&UNBOUNDED);
+    let told = store.load(key, None).await?;
     let end = match told.value {
         Some(Entry::Live(record)) => {
             if let Identity::Live(live) = &mut context.state().identity

@@ -9,17 +9,17 @@ use http::{Extensions, HeaderMap, HeaderName, HeaderValue, header};
 use tokio::sync::OnceCell;
 use tower_cookies::Cookies;
 
-use super::area::Area;
-use super::state::{Dead, Identity, Live, Phase, SUPERSEDED_GRACE, State};
+use super::area::{Area, Asked};
+use super::state::{Dead, Identity, Live, Phase, SUPERSEDED_GRACE, State, Unknown};
 use crate::address::{client_address, same_network};
 use crate::cookie::{Presented, Shown};
 use crate::error::Error;
 use crate::event;
-use crate::id::{Kind, RecordKey, SessionId};
+use crate::id::{Born, Kind, RecordKey, SessionId};
 use crate::record::{
     Added, Changes, EndReason, Entry, MessageBounds, NewMessage, Record, Seen, cut,
 };
-use crate::store::{EndScope, EndSessions, Told};
+use crate::store::{Budget, EndScope, EndSessions, StoreError, Told, UNBOUNDED};
 
 /// A change of agent or network is written down at once, but not more often than this.
 const MOVED_TOUCH: Duration = Duration::from_secs(10);
@@ -53,6 +53,8 @@ pub(crate) struct Context {
     address: Option<IpAddr>,
     agent: Option<HeaderValue>,
     passive: bool,
+    /// What is left of the time that the request waits for the store.
+    pub(super) budget: Budget,
     loaded: OnceCell<()>,
     /// See [`turn`](Self::turn).
     turn: tokio::sync::Mutex<()>,
@@ -105,6 +107,7 @@ impl Context {
             address: client_address(extensions, headers, &config.trusted_proxies),
             agent: headers.get(header::USER_AGENT).cloned(),
             passive,
+            budget: area.store.budget(),
             loaded: OnceCell::new(),
             turn: tokio::sync::Mutex::new(()),
             writing: tokio::sync::Mutex::new(()),
@@ -128,6 +131,7 @@ impl Context {
                 address: self.address,
                 agent: self.agent.clone(),
                 passive: self.passive,
+                budget: self.budget.rest(),
                 loaded: OnceCell::new(),
                 turn: tokio::sync::Mutex::new(()),
                 writing: tokio::sync::Mutex::new(()),
@@ -151,6 +155,16 @@ impl Context {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The store, for no longer than this request waits for it. A stream that goes on behind its response waits for
+    /// each call as long as the store lets it.
+    pub(crate) fn store(&self) -> Asked<'_> {
+        let budget = match self.state().phase {
+            Phase::Open | Phase::Committing => &self.budget,
+            Phase::Closed | Phase::Abandoned => &UNBOUNDED,
+        };
+        self.area.store.within(budget)
+    }
+
     /// Operations that change who this is, or that read and then write, take turns within a request: also with what
     /// goes on in the background after its future was dropped.
     pub(crate) async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
@@ -169,48 +183,50 @@ impl Context {
         self.loaded.initialized()
     }
 
-    /// Reads the session, once; all who ask share the answer. A failure is not kept.
+    /// Reads the session, once; all who ask share the answer, a failure too: the request is an unknown one's then.
     pub(crate) async fn load(&self) -> Result<(), Error> {
-        self.loaded.get_or_try_init(|| self.read()).await.copied()
+        self.loaded.get_or_init(|| self.read()).await;
+        self.must_be_known()
     }
 
-    async fn read(&self) -> Result<(), Error> {
+    /// Whether it could be told whose request this is.
+    pub(crate) fn must_be_known(&self) -> Result<(), Error> {
+        match self.state().unknown() {
+            Some(unknown) => Err(unknown.error()),
+            None => Ok(()),
+        }
+    }
+
+    async fn read(&self) {
         let mut ids = self.presented.iter();
         let identity = match (ids.next(), ids.next()) {
-            (None, _) => return Ok(()),
+            (None, _) => return,
             (Some(Shown::Id(id)), None) => {
                 let key = id.key(self.area.kind);
-                let entry = self.area.store.load(key, id.birth()).await?;
-                self.identify([(Some(id), key, entry)])
+                let entry = self.store().load(key, id.birth()).await;
+                entry.map(|entry| self.identify([(Some(id), key, entry)]))
             }
             // Boxed, for they are rare, and every handler's future would have room for them.
-            (Some(Shown::Old(_)), _) => Box::pin(self.read_migrated()).await?,
-            (Some(Shown::Id(_)), Some(_)) => Box::pin(self.read_twins()).await?,
+            (Some(Shown::Old(_)), _) => Box::pin(self.read_migrated()).await,
+            (Some(Shown::Id(_)), Some(_)) => Box::pin(self.read_twins()).await,
         };
-        self.state().identity = identity;
-        Ok(())
+        self.state().identity =
+            identity.unwrap_or_else(|error| Identity::Unknown(Unknown::new(error)));
     }
 
-    async fn read_twins(&self) -> Result<Identity, Error> {
-        let ids: Vec<SessionId> = self
-            .presented
-            .iter()
-            .filter_map(|shown| match shown {
-                Shown::Id(id) => Some(id),
-                Shown::Old(_) => None,
-            })
-            .collect();
+    async fn read_twins(&self) -> Result<Identity, StoreError> {
+        let ids: Vec<SessionId> = self.presented_ids().collect();
         let keys: Vec<_> = ids
             .iter()
             .map(|id| (id.key(self.area.kind), id.birth()))
             .collect();
-        let entries = self.area.store.load_each(&keys).await?;
+        let entries = self.store().load_each(&keys).await?;
         let found = ids.into_iter().zip(keys).zip(entries);
         Ok(self.identify(found.map(|((id, (key, _)), entry)| (Some(id), key, entry))))
     }
 
     /// Of ids of another system: each names where its session is, or nothing.
-    async fn read_migrated(&self) -> Result<Identity, Error> {
+    async fn read_migrated(&self) -> Result<Identity, StoreError> {
         let mut keys = Vec::new();
         for shown in self.presented.iter() {
             let Shown::Old(old) = shown else { continue };
@@ -222,7 +238,7 @@ impl Context {
         if keys.is_empty() {
             return Ok(Identity::Stranger);
         }
-        let entries = self.area.store.load_each(&keys).await?;
+        let entries = self.store().load_each(&keys).await?;
         let found = keys.into_iter().zip(entries);
         Ok(self.identify(found.map(|((key, _), entry)| (None, key, entry))))
     }
@@ -232,6 +248,20 @@ impl Context {
         if let Some(count) = self.area.refusals.add(self.began_at) {
             event::refused(count);
         }
+    }
+
+    /// Under which keys the session may be of which this request has the cookie, and what the ids say of its birth.
+    pub(super) fn presented_keys(&self) -> impl Iterator<Item = (RecordKey, Option<Born>)> {
+        let ids = self.presented_ids();
+        ids.map(|id| (id.key(self.area.kind), id.birth()))
+    }
+
+    /// Those that are of this crate.
+    fn presented_ids(&self) -> impl Iterator<Item = SessionId> {
+        self.presented.iter().filter_map(|shown| match shown {
+            Shown::Id(id) => Some(id),
+            Shown::Old(_) => None,
+        })
     }
 
     /// Of twin cookies, the one that opens a session wins, wherever it stands; else one that can say why it does not.

@@ -17,7 +17,7 @@ use super::commit::NewSession;
 use super::context::Context;
 use super::finish::Finish;
 use super::info::Freshness;
-use super::state::{Identity, Live, Phase};
+use super::state::{Identity, Live, Phase, Unknown};
 use crate::error::Error;
 use crate::event;
 use crate::id::{Fresh, RecordKey, UserId};
@@ -171,7 +171,12 @@ impl Context {
         }
         let (before, keep) = self.crossing(&keep, &mut new.values);
         let Some(live) = before else {
-            return self.create(new).await.map(|_| self.forget_staged());
+            match self.unknown() {
+                Some(unknown) => self.sign_in_over(unknown, new).await?,
+                None => drop(self.create(new).await?),
+            }
+            self.forget_staged();
+            return Ok(());
         };
         if live.record.user() == Some(user.as_str())
             && self.sign_in_again(&live, &keep, &new).await?
@@ -312,7 +317,7 @@ impl Context {
             note: None,
             before: None,
         };
-        let ended = match self.area.store.end(end, Some(live.record.clone())).await {
+        let ended = match self.store().end(end, Some(live.record.clone())).await {
             Ok(ended) => ended.value,
             Err(error) => {
                 self.take_back(key).await;
@@ -340,8 +345,7 @@ impl Context {
             return Ok(());
         }
         match self
-            .area
-            .store
+            .store()
             .apply(
                 Apply {
                     key,
@@ -369,6 +373,46 @@ impl Context {
         }
     }
 
+    fn unknown(&self) -> Option<Unknown> {
+        self.state().unknown().cloned()
+    }
+
+    /// Under an id that could not be looked up: as from no session; and whatever is under that id is over with it, here
+    /// at once, and in the store before it is read again. If that cannot be noted, the new session is ended.
+    async fn sign_in_over(
+        self: &Arc<Self>,
+        unknown: Unknown,
+        new: NewSession,
+    ) -> Result<(), Error> {
+        let (key, _) = self.create(new).await?;
+        for (old, born) in self.presented_keys() {
+            let (scope, reason) = match born {
+                None => (EndScope::One(old, None), EndReason::Regenerated),
+                // Another instance may have it and bring it for an hour yet: the mark of a regenerated id is not kept
+                // for so long.
+                Some(_) => (EndScope::Unborn(old), EndReason::LoggedOut),
+            };
+            let end = EndSessions {
+                scope,
+                reason,
+                note: None,
+                before: None,
+            };
+            match self.store().end(end, None).await {
+                Ok(told) => {
+                    let (ended, address) = (told.value.sessions, self.seen().address);
+                    self.area.tell_ended(&ended, reason, address.as_deref());
+                }
+                Err(error) => {
+                    self.take_back(key).await;
+                    self.state().identity = Identity::Unknown(unknown);
+                    return Err(error.into());
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Ends the session that was just made, and is nobody's again: also where its cookie is out already.
     async fn take_back(&self, key: RecordKey) {
         {
@@ -377,7 +421,13 @@ impl Context {
             state.cookie = super::state::Outgoing::Nothing;
             state.unsent = None;
         }
-        self.area.end_unsent(key).await;
+        let area = Arc::clone(&self.area);
+        let end = Finish::new(async move { area.end_unsent(key).await });
+        // It goes on where the request waits no longer.
+        match self.budget.left() {
+            Some(left) => drop(tokio::time::timeout(left, end).await),
+            None => end.await,
+        }
     }
 
     /// Gives the live session a new id, and makes that this request's.
@@ -396,7 +446,7 @@ impl Context {
             seen: self.seen(),
         };
         let is_sign_in = matches!(replace.renewal, Renewal::SignIn(_));
-        let told = self.area.store.replace(replace).await?;
+        let told = self.store().replace(replace).await?;
         let freshness = told.freshness;
         match told.value {
             Replaced::Replaced { record, ended } => {

@@ -240,6 +240,9 @@ pub struct EndSessions {
 pub enum EndScope {
     /// The one under this key, whatever its kind; with the digest that took its place, if one did.
     One(RecordKey, Option<Digest>),
+    /// The one under this key, which may not be there yet: where nothing stands, a tombstone keeps it out. For an id that
+    /// was made while the store was away, and that another instance may still bring.
+    Unborn(RecordKey),
     /// The user's session of that name.
     Handle(UserId, Handle),
     /// All of the user's but this one.
@@ -253,7 +256,7 @@ pub enum EndScope {
 pub struct EndedSessions {
     /// Those that were live, and are over now.
     pub sessions: Vec<EndedSession>,
-    /// With [`EndScope::One`]: the record as last stored, if it was live.
+    /// With [`EndScope::One`] and [`EndScope::Unborn`]: the record as last stored, if it was live.
     pub last: Option<Record>,
     /// With [`EndScope::All`] and [`EndScope::Others`]: from when on sign-ins are let in.
     pub since: Option<SystemTime>,

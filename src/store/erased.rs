@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::{
     Append, Appended, Applied, Apply, Beat, Create, Created, EndSessions, EndedSessions, Part,
@@ -20,6 +20,7 @@ pub(crate) trait ErasedStore: Send + Sync {
     fn now(&self) -> SystemTime;
     fn bucket(&self, user: &UserId) -> Bucket;
     fn record_limit(&self) -> usize;
+    fn deadline(&self) -> Option<Duration>;
     fn parts(&self) -> Vec<Part>;
     fn part(&self, bucket: Bucket) -> Part;
     fn beat(&self, part: Part, least: u64) -> StoreFuture<'_, Beat>;
@@ -46,6 +47,10 @@ impl<S: SessionStore> ErasedStore for S {
 
     fn record_limit(&self) -> usize {
         SessionStore::record_limit(self)
+    }
+
+    fn deadline(&self) -> Option<Duration> {
+        SessionStore::deadline(self)
     }
 
     fn parts(&self) -> Vec<Part> {

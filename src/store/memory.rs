@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicU64, AtomicUsize, Orderin
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
-use super::budget::Budgets;
+use super::allowance::Allowances;
 use super::command::{
     Append, Appended, Applied, Apply, Create, Created, EndScope, EndSessions, EndedSessions,
     Renewal, Replace, Replaced, Spend, Spent,
@@ -67,7 +67,7 @@ struct Inner {
     /// Where the next eviction starts, so that not one shard pays for all.
     cursor: AtomicUsize,
     swept: AtomicBool,
-    budgets: Budgets,
+    allowances: Allowances,
 }
 
 /// Sets up a [`MemoryStore`].
@@ -165,7 +165,7 @@ impl MemoryStoreBuilder {
                 max_bytes: self.max_bytes,
                 cursor: AtomicUsize::new(0),
                 swept: AtomicBool::new(false),
-                budgets: Budgets::default(),
+                allowances: Allowances::default(),
             }),
         }
     }
@@ -349,7 +349,7 @@ impl SessionStore for MemoryStore {
     }
 
     async fn spend(&self, spend: Spend) -> Result<Spent, StoreError> {
-        Ok(self.inner.budgets.spend(&spend, self.inner.now()))
+        Ok(self.inner.allowances.spend(&spend, self.inner.now()))
     }
 
     async fn replace(&self, replace: Replace) -> Result<Replaced, StoreError> {
@@ -366,6 +366,10 @@ impl SessionStore for MemoryStore {
     async fn end(&self, end: EndSessions) -> Result<EndedSessions, StoreError> {
         let bucket = match &end.scope {
             EndScope::One(key, _) => key.bucket,
+            EndScope::Unborn(key) => {
+                self.inner.make_room(CHANGE_OVERHEAD)?;
+                key.bucket
+            }
             EndScope::Handle(user, _) | EndScope::Others(user, _) | EndScope::All(user) => {
                 self.bucket(user)
             }

@@ -4,8 +4,8 @@
 //! the contract, [`rules`] is the same contract as pure code, [`MemoryStore`] keeps it in this process, `RedisStore`
 //! (feature `redis`) in Redis.
 
+mod allowance;
 mod beat;
-mod budget;
 mod command;
 #[cfg(feature = "test-util")]
 pub mod conformance;
@@ -24,7 +24,7 @@ mod wheel;
 pub mod wrappers;
 
 use std::future::Future;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 pub use beat::{Beat, Part};
 pub use command::{
@@ -34,8 +34,8 @@ pub use command::{
 pub(crate) use erased::ErasedStore;
 pub use error::{Failure, StoreError};
 pub use memory::{MemoryStore, MemoryStoreBuilder};
+pub(crate) use outage::{Budget, Settings, Shield, Told, UNBOUNDED};
 pub use outage::{Health, Mode, Outage};
-pub(crate) use outage::{Settings, Shield, Told};
 #[cfg(feature = "redis")]
 pub use redis::{RedisStore, RedisStoreBuilder};
 
@@ -72,7 +72,9 @@ use crate::record::{Entry, Record};
 ///     end of what was [`before`](EndSessions::before) some instant spares who signed in from then on, and forbids what
 ///     began before it. `since` never moves back.
 /// 12. **Ending terminates**, in one step, however many sign in meanwhile.
-/// 13. **Ending what is not there is `Ok`**, and ends nothing: an unknown key, an unknown handle, another user's.
+/// 13. **Ending what is not there is `Ok`**, and ends nothing: an unknown key, an unknown handle, another user's. But
+///     [`EndScope::Unborn`] leaves a tombstone, of the nil handle, where nothing stands: what is created there later is
+///     refused for as long as the tombstone is kept.
 /// 14. **A record limit.** What would be larger than the store allows is `TooLarge`, and nothing changes.
 /// 15. **Nothing grows for ever**: an entry is dropped after [`Entry::kept_until`], and so are indexes and `since`.
 /// 16. **`Err` means that the store failed**, and nothing else. It is then unknown whether the operation happened.
@@ -95,6 +97,14 @@ pub trait SessionStore: Send + Sync + 'static {
     /// The most bytes that a record may have: rule 14. Default: no limit.
     fn record_limit(&self) -> usize {
         usize::MAX
+    }
+
+    /// The longest that an operation takes before it fails. A request waits no longer for all of its calls together:
+    /// what it has waited for one is not there for the next, which is dropped when the rest is over.
+    ///
+    /// Default: none, for a store that answers from this process.
+    fn deadline(&self) -> Option<Duration> {
+        None
     }
 
     /// Where a user's sessions are kept. The same user has the same bucket on every instance.

@@ -249,13 +249,13 @@ pub fn end(
         note: end.note.clone(),
     };
     match &end.scope {
-        EndScope::One(key, successor) => {
-            let last = end_one(shelf, now, key, over, *successor);
-            EndedSessions {
-                sessions: last.iter().map(ended_session).collect(),
-                last,
-                since: None,
+        EndScope::One(key, successor) => ended_one(end_one(shelf, now, key, over, *successor)),
+        EndScope::Unborn(key) => {
+            if shelf.get(key).is_none() {
+                shelf.put(key, Entry::Ended(Tombstone::of_nobody(over)));
+                return EndedSessions::default();
             }
+            ended_one(end_one(shelf, now, key, over, None))
         }
         EndScope::Handle(user, handle) => {
             end_where(shelf, now, bucket, user, &over, |r| r.handle() == *handle)
@@ -482,6 +482,14 @@ fn end_one(
     }
     bury(shelf, key, &record, end, successor);
     Some(record)
+}
+
+fn ended_one(last: Option<Record>) -> EndedSessions {
+    EndedSessions {
+        sessions: last.iter().map(ended_session).collect(),
+        last,
+        since: None,
+    }
 }
 
 /// Puts the tombstone in the record's place.

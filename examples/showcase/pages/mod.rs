@@ -1,10 +1,12 @@
 //! The pages: plain HTML, forms that POST and are answered with a redirect, no script.
 
+mod conversation;
+mod demo;
 mod home;
 mod list;
 mod look;
 mod refused;
-mod safety;
+pub(crate) mod safety;
 
 use std::sync::Arc;
 
@@ -30,6 +32,7 @@ pub(crate) fn routes() -> Router<Arc<Server>> {
         .route("/sessions/end-others", post(end_others))
         .route("/list/{name}/add", post(list::add))
         .route("/list/{name}/remove", post(list::remove))
+        .merge(demo::routes())
         .route("/style.css", get(style))
         .layer(middleware::from_fn(safety::refuse_foreign_forms))
 }

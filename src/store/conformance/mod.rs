@@ -170,6 +170,7 @@ macro_rules! store_conformance {
                 rule_12_ending_all_terminates_while_somebody_signs_in_without_end
                 rule_13_ending_what_is_not_there_ends_nothing
                 rule_13_ending_what_is_over_ends_nothing
+                rule_13_the_end_of_what_may_come_keeps_it_out
                 rule_14_a_change_that_is_too_large_changes_nothing
                 rule_14_a_creation_that_is_too_large_changes_nothing
                 rule_14_a_sign_in_that_is_too_large_changes_nothing

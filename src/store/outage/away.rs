@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::Notify;
 
 use super::breaker::{Breaker, Mode};
+use super::budget::Budget;
 use super::durable::Durable;
 use super::journal::{Added, Journal, JournalLimits, Step};
 use super::local;
@@ -21,14 +22,14 @@ use crate::error::ConfigError;
 use crate::event;
 use crate::id::{Born, Bucket, Kind, RecordKey};
 use crate::record::{End, EndReason, Entry, Record, Tombstone};
-use crate::store::budget::Budgets;
+use crate::store::allowance::Allowances;
 use crate::store::{EndSessions, EndedSessions, ErasedStore, StoreError, rules};
 
 /// Leases, ends and local sessions are kept in so many pieces, each under its own lock.
 const SHARDS: usize = 64;
-/// So long a request waits for what must reach the store before it.
 /// A store remembers for 15 minutes longer whom it must not let in.
 const LOCAL_TTL: Duration = Duration::from_secs(3600);
+/// So long a request waits at most for what must reach the store before it.
 const PATIENCE: Duration = Duration::from_millis(250);
 
 /// How a layer's store is watched, and what is done without it.
@@ -104,7 +105,7 @@ pub(crate) struct Away {
     began: SystemTime,
     watched: AtomicBool,
     /// What is counted here while the store is away.
-    pub(super) budgets: Budgets,
+    pub(super) allowances: Allowances,
 }
 
 impl Away {
@@ -161,7 +162,7 @@ impl Away {
             instance,
             began: now,
             watched: AtomicBool::new(false),
-            budgets: Budgets::default(),
+            allowances: Allowances::default(),
             store: Arc::clone(store),
         }))
     }
@@ -408,7 +409,12 @@ impl Away {
     }
 
     /// Brings to the store what a session owes it, as far as that can be waited for; how the part is afterwards.
-    pub(super) async fn bring(self: &Arc<Self>, key: &RecordKey, part: &Arc<PartState>) -> Epoch {
+    pub(super) async fn bring(
+        self: &Arc<Self>,
+        key: &RecordKey,
+        part: &Arc<PartState>,
+        budget: &Budget,
+    ) -> Epoch {
         recovery::bring(self, *key, part);
         let brought = async {
             loop {
@@ -419,7 +425,11 @@ impl Away {
                 told.await;
             }
         };
-        if tokio::time::timeout(PATIENCE, brought).await.is_err() {
+        let patience = budget.left().map_or(PATIENCE, |left| left.min(PATIENCE));
+        let began = Instant::now();
+        let is_late = tokio::time::timeout(patience, brought).await.is_err();
+        budget.spend(began.elapsed());
+        if is_late {
             return part.epoch().as_away();
         }
         part.epoch()
@@ -430,6 +440,7 @@ impl Away {
         self: &Arc<Self>,
         bucket: Bucket,
         part: &Arc<PartState>,
+        budget: &Budget,
     ) -> Epoch {
         let due = self.memory(bucket).due(|other| other == bucket);
         let mut epoch = part.epoch();
@@ -437,7 +448,7 @@ impl Away {
             if !epoch.is_up() {
                 break;
             }
-            epoch = self.bring(&key, part).await;
+            epoch = self.bring(&key, part, budget).await;
         }
         epoch
     }

@@ -219,7 +219,10 @@ impl Ended {
             in_part(key.bucket) && !by_clock
         });
         let keys = keys.map(|(key, (_, tombstone))| {
-            let scope = EndScope::One(*key, tombstone.successor);
+            let scope = match tombstone.successor {
+                None if tombstone.is_of_nobody() => EndScope::Unborn(*key),
+                successor => EndScope::One(*key, successor),
+            };
             again(scope, &tombstone.end, None)
         });
         users.chain(handles).chain(keys).collect()

@@ -44,11 +44,15 @@ struct Made {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Full;
 
+/// The clocks of two instances are not further apart than this: an id that was born later than that from now was made up.
+const CLOCK_SKEW: Duration = Duration::from_secs(15 * 60);
+
 /// Whether a session that is nowhere may still be brought to the store, by the instance that made it. `seconds`: now,
 /// since 1970.
 pub(super) fn may_come(born: Born, instance: u32, seconds: u32, ttl: Duration) -> bool {
     let age = Duration::from_secs(seconds.saturating_sub(born.at).into());
-    age < ttl && born.instance != instance
+    let ahead = Duration::from_secs(born.at.saturating_sub(seconds).into());
+    age < ttl && ahead <= CLOCK_SKEW && born.instance != instance
 }
 
 impl Locals {

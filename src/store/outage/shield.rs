@@ -4,9 +4,10 @@
 //! asks. No lock is held across an await.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::away::{Away, Settings};
+use super::budget::Budget;
 use super::memory::{Course, Here};
 use super::part::Epoch;
 use super::policy::Health;
@@ -24,6 +25,8 @@ use crate::store::{
 pub(crate) struct Shield {
     store: Arc<dyn ErasedStore>,
     away: Option<Arc<Away>>,
+    /// How long a request waits for the store.
+    deadline: Option<Duration>,
 }
 
 /// What an operation came to, and on what that rests.
@@ -69,6 +72,7 @@ impl Shield {
         settings.check()?;
         let away = Away::over(&store, settings)?;
         Ok(Self {
+            deadline: store.deadline(),
             store,
             away: away.map(Arc::new),
         })
@@ -86,6 +90,11 @@ impl Shield {
             Some(away) => away.now(),
             None => self.store.now(),
         }
+    }
+
+    /// What a request may wait.
+    pub(crate) const fn budget(&self) -> Budget {
+        Budget::of(self.deadline)
     }
 
     pub(crate) fn bucket(&self, user: &UserId) -> Bucket {
@@ -110,9 +119,10 @@ impl Shield {
         &self,
         key: RecordKey,
         born: Option<Born>,
+        budget: &Budget,
     ) -> Result<Told<Option<Entry>>, StoreError> {
         let Some(away) = &self.away else {
-            return self.store.load(key).await.map(Told::live);
+            return budget.wait(self.store.load(key)).await.map(Told::live);
         };
         away.watch();
         let part = away.part(key.bucket);
@@ -120,7 +130,7 @@ impl Shield {
         let mut sent = part.epoch();
         let mut course = away.memory(key.bucket).read(&key, sent.is_up(), now);
         if matches!(course, Course::First) {
-            sent = away.bring(&key, &part).await;
+            sent = away.bring(&key, &part, budget).await;
             now = away.moment();
             course = away.memory(key.bucket).read(&key, sent.is_up(), now);
         }
@@ -131,7 +141,7 @@ impl Shield {
             Course::First | Course::Away => return Err(away.error()),
             Course::Ask => {}
         }
-        let error = match self.store.load(key).await {
+        let error = match budget.wait(self.store.load(key)).await {
             Ok(entry) => {
                 part.answered(sent);
                 // By when it was sent: nothing here is later for it, and the clocks cost more than the rest.
@@ -157,17 +167,20 @@ impl Shield {
     pub(crate) async fn load_each(
         &self,
         keys: &[(RecordKey, Option<Born>)],
+        budget: &Budget,
     ) -> Result<Vec<Told<Option<Entry>>>, StoreError> {
         if self.away.is_none() {
             let keys: Vec<_> = keys.iter().map(|(key, _)| *key).collect();
-            let entries = self.store.load_each(&keys).await?;
+            let entries = budget.wait(self.store.load_each(&keys)).await?;
             return Ok(entries.into_iter().map(Told::live).collect());
         }
-        if let Some(loaded) = self.load_in_one_go(keys).await {
+        if let Some(loaded) = self.load_in_one_go(keys, budget).await {
             return Ok(loaded);
         }
         // One of them is not to be had from the store, or all are: each is known in its own way.
-        let loads = keys.iter().map(|(key, born)| self.load(*key, *born));
+        let loads = keys
+            .iter()
+            .map(|(key, born)| self.load(*key, *born, budget));
         let loaded = futures_util::future::join_all(loads).await;
         // One that opens a session is enough.
         let opens = |told: &Result<Told<Option<Entry>>, StoreError>| matches!(told, Ok(told) if matches!(told.value, Some(Entry::Live(_))));
@@ -184,6 +197,7 @@ impl Shield {
     async fn load_in_one_go(
         &self,
         keys: &[(RecordKey, Option<Born>)],
+        budget: &Budget,
     ) -> Option<Vec<Told<Option<Entry>>>> {
         let away = self.away.as_ref()?;
         away.watch();
@@ -198,7 +212,7 @@ impl Shield {
             return None;
         }
         let plain: Vec<_> = keys.iter().map(|(key, _)| *key).collect();
-        let entries = self.store.load_each(&plain).await.ok()?;
+        let entries = budget.wait(self.store.load_each(&plain)).await.ok()?;
         let then = away.moment();
         let loaded = plain.iter().zip(entries).map(|(key, entry)| {
             let entry = away.memory(key.bucket).loaded(key, entry, now.here, then);
@@ -207,9 +221,13 @@ impl Shield {
         Some(loaded.collect())
     }
 
-    pub(crate) async fn create(&self, create: Create) -> Result<Told<Created>, StoreError> {
+    pub(crate) async fn create(
+        &self,
+        create: Create,
+        budget: &Budget,
+    ) -> Result<Told<Created>, StoreError> {
         let Some(away) = &self.away else {
-            return self.store.create(create).await.map(Told::live);
+            return budget.wait(self.store.create(create)).await.map(Told::live);
         };
         away.watch();
         let part = away.part(create.key.bucket);
@@ -224,7 +242,7 @@ impl Shield {
                 Course::First | Course::Away => return Err(away.error()),
                 Course::Ask => {}
             }
-            match self.store.create(create.clone()).await {
+            match budget.wait(self.store.create(create.clone())).await {
                 Ok(created) => {
                     part.answered(sent);
                     if let Created::Created(ended) = &created {
@@ -247,9 +265,10 @@ impl Shield {
         &self,
         mut apply: Apply,
         read: Freshness,
+        budget: &Budget,
     ) -> Result<Told<Applied>, StoreError> {
         let Some(away) = &self.away else {
-            return self.store.apply(apply).await.map(Told::live);
+            return budget.wait(self.store.apply(apply)).await.map(Told::live);
         };
         let bucket = apply.key.bucket;
         let part = away.part(bucket);
@@ -273,7 +292,7 @@ impl Shield {
                     });
                 }
                 Course::First => {
-                    sent = away.bring(&apply.key, &part).await;
+                    sent = away.bring(&apply.key, &part, budget).await;
                     continue;
                 }
                 Course::Away => return Err(away.error()),
@@ -285,7 +304,7 @@ impl Shield {
                 seen: apply.seen.clone(),
                 read: None,
             });
-            match self.store.apply(apply.clone()).await {
+            match budget.wait(self.store.apply(apply.clone())).await {
                 Ok(applied) => {
                     part.answered(sent);
                     if let (Applied::Saved(sum), Some(kept)) = (&applied, kept) {
@@ -304,9 +323,13 @@ impl Shield {
     }
 
     /// Adds to a conversation. What was not answered is not sent again, and not said here: it may be there.
-    pub(crate) async fn append(&self, append: Append) -> Result<Told<Appended>, StoreError> {
+    pub(crate) async fn append(
+        &self,
+        append: Append,
+        budget: &Budget,
+    ) -> Result<Told<Appended>, StoreError> {
         let Some(away) = &self.away else {
-            return self.store.append(append).await.map(Told::live);
+            return budget.wait(self.store.append(append)).await.map(Told::live);
         };
         let bucket = append.key.bucket;
         let part = away.part(bucket);
@@ -320,13 +343,13 @@ impl Shield {
                 }
                 Course::Here(appended, _) => return Ok(Told::live(appended)),
                 Course::First => {
-                    sent = away.bring(&append.key, &part).await;
+                    sent = away.bring(&append.key, &part, budget).await;
                     continue;
                 }
                 Course::Away => return Err(away.error()),
                 Course::Ask => {}
             }
-            match self.store.append(append.clone()).await {
+            match budget.wait(self.store.append(append.clone())).await {
                 Ok(appended) => {
                     part.answered(sent);
                     if let Appended::Added { at, count } = appended {
@@ -345,15 +368,15 @@ impl Shield {
     }
 
     /// Takes one of a number of things; while the store is away, of as many as this instance alone may give.
-    pub(crate) async fn spend(&self, spend: Spend) -> Result<Spent, StoreError> {
+    pub(crate) async fn spend(&self, spend: Spend, budget: &Budget) -> Result<Spent, StoreError> {
         let Some(away) = &self.away else {
-            return self.store.spend(spend).await;
+            return budget.wait(self.store.spend(spend)).await;
         };
         // Any part will do: it is nobody's.
         let part = away.part(spend.bucket());
         let sent = part.epoch();
         if sent.is_up() {
-            match self.store.spend(spend).await {
+            match budget.wait(self.store.spend(spend)).await {
                 Ok(spent) => {
                     part.answered(sent);
                     return Ok(spent);
@@ -367,12 +390,19 @@ impl Shield {
         if away.refuses(Kind::Demo) {
             return Err(away.error());
         }
-        Ok(away.budgets.spend(&spend, away.now()))
+        Ok(away.allowances.spend(&spend, away.now()))
     }
 
-    pub(crate) async fn replace(&self, replace: Replace) -> Result<Told<Replaced>, StoreError> {
+    pub(crate) async fn replace(
+        &self,
+        replace: Replace,
+        budget: &Budget,
+    ) -> Result<Told<Replaced>, StoreError> {
         let Some(away) = &self.away else {
-            return self.store.replace(replace).await.map(Told::live);
+            return budget
+                .wait(self.store.replace(replace))
+                .await
+                .map(Told::live);
         };
         let bucket = replace.key.bucket;
         let part = away.part(bucket);
@@ -385,13 +415,13 @@ impl Shield {
                     return Ok(Told::here(replaced, here));
                 }
                 Course::First => {
-                    sent = away.bring(&replace.key, &part).await;
+                    sent = away.bring(&replace.key, &part, budget).await;
                     continue;
                 }
                 Course::Away => return Err(away.error()),
                 Course::Ask => {}
             }
-            match self.store.replace(replace.clone()).await {
+            match budget.wait(self.store.replace(replace.clone())).await {
                 Ok(replaced) => {
                     part.answered(sent);
                     if let Replaced::Replaced { record, ended } = &replaced {
@@ -416,24 +446,25 @@ impl Shield {
         &self,
         end: EndSessions,
         known: Option<Record>,
+        budget: &Budget,
     ) -> Result<Told<EndedSessions>, StoreError> {
         let Some(away) = &self.away else {
-            return self.store.end(end).await.map(Told::live);
+            return budget.wait(self.store.end(end)).await.map(Told::live);
         };
         away.watch();
         let bucket = self.bucket_of(&end.scope);
         let kind = match &end.scope {
-            EndScope::One(key, _) => key.kind,
+            EndScope::One(key, _) | EndScope::Unborn(key) => key.kind,
             EndScope::Handle(..) | EndScope::Others(..) | EndScope::All(_) => Kind::User,
         };
         let part = away.part(bucket);
         let mut sent = part.epoch();
         if sent.is_up() {
             // What is not in the store yet cannot be ended there.
-            sent = away.bring_all(bucket, &part).await;
+            sent = away.bring_all(bucket, &part, budget).await;
         }
         if sent.is_up() {
-            match self.store.end(end.clone()).await {
+            match budget.wait(self.store.end(end.clone())).await {
                 Ok(ended) => {
                     part.answered(sent);
                     let now = away.moment();
@@ -458,17 +489,21 @@ impl Shield {
         })
     }
 
-    pub(crate) async fn list(&self, user: UserId) -> Result<Vec<Record>, StoreError> {
+    pub(crate) async fn list(
+        &self,
+        user: UserId,
+        budget: &Budget,
+    ) -> Result<Vec<Record>, StoreError> {
         let Some(away) = &self.away else {
-            return self.store.list(user).await;
+            return budget.wait(self.store.list(user)).await;
         };
         let bucket = self.bucket(&user);
         let part = away.part(bucket);
-        let sent = away.bring_all(bucket, &part).await;
+        let sent = away.bring_all(bucket, &part, budget).await;
         if !sent.is_up() {
             return Err(away.error());
         }
-        let answer = self.store.list(user).await;
+        let answer = budget.wait(self.store.list(user)).await;
         match answer {
             Ok(records) => {
                 part.answered(sent);
@@ -507,7 +542,7 @@ impl Shield {
 
     fn bucket_of(&self, scope: &EndScope) -> Bucket {
         match scope {
-            EndScope::One(key, _) => key.bucket,
+            EndScope::One(key, _) | EndScope::Unborn(key) => key.bucket,
             EndScope::Handle(user, _) | EndScope::Others(user, _) | EndScope::All(user) => {
                 self.bucket(user)
             }

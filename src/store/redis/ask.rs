@@ -258,10 +258,11 @@ pub(super) fn end_one(
     end: &EndSessions,
     attempt: &Attempt,
 ) -> Cmd {
-    let successor = match &end.scope {
-        EndScope::One(_, Some(successor)) => successor.to_text(),
+    let (successor, unborn) = match &end.scope {
+        EndScope::One(_, Some(successor)) => (successor.to_text(), ""),
+        EndScope::Unborn(_) => ("-".to_owned(), "1"),
         EndScope::One(_, None) | EndScope::Handle(..) | EndScope::Others(..) | EndScope::All(_) => {
-            "-".to_owned()
+            ("-".to_owned(), "")
         }
     };
     let converses = key.kind == Kind::Demo;
@@ -275,7 +276,8 @@ pub(super) fn end_one(
         .arg(keys.indexes(key.kind, key.bucket))
         .arg(end.reason.as_str())
         .arg(successor)
-        .arg(note(end));
+        .arg(note(end))
+        .arg(unborn);
     command
 }
 
@@ -289,7 +291,7 @@ pub(super) fn end_user(
     let (scope, handle) = match &end.scope {
         EndScope::Handle(_, handle) => ("handle", handle.to_string()),
         EndScope::Others(_, handle) => ("others", handle.to_string()),
-        EndScope::All(_) | EndScope::One(..) => ("all", String::new()),
+        EndScope::All(_) | EndScope::One(..) | EndScope::Unborn(_) => ("all", String::new()),
     };
     let mut command = END_USER.command(attempt.with_text, 2, 0);
     command

@@ -224,6 +224,11 @@ impl fmt::Debug for RedisStore {
 }
 
 impl SessionStore for RedisStore {
+    /// Its [`operation_timeout`](RedisStoreBuilder::operation_timeout).
+    fn deadline(&self) -> Option<Duration> {
+        Some(self.0.budget)
+    }
+
     fn now(&self) -> SystemTime {
         self.0.clock.now()
     }
@@ -382,7 +387,7 @@ impl SessionStore for RedisStore {
     async fn end(&self, end: EndSessions) -> Result<EndedSessions, StoreError> {
         let keys = &self.0.keys;
         let (user, key) = match &end.scope {
-            EndScope::One(key, _) => (None, Some(*key)),
+            EndScope::One(key, _) | EndScope::Unborn(key) => (None, Some(*key)),
             EndScope::Handle(user, _) | EndScope::Others(user, _) | EndScope::All(user) => {
                 (Some(user), None)
             }

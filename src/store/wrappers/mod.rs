@@ -11,10 +11,11 @@
 //! | [`Slow`] | delays every call |
 //! | [`Holding`] | stops one call, before or after the store, until the test lets it go |
 //!
-//! [`now`](SessionStore::now), [`bucket`](SessionStore::bucket), [`parts`](SessionStore::parts) and
-//! [`part`](SessionStore::part) are no calls: they are answered by the store inside.
+//! [`now`](SessionStore::now), [`bucket`](SessionStore::bucket), [`deadline`](SessionStore::deadline),
+//! [`parts`](SessionStore::parts) and [`part`](SessionStore::part) are no calls: they are answered by the store inside.
 
 use std::future::Future;
+use std::time::Duration;
 
 use super::{SessionStore, StoreError};
 
@@ -32,6 +33,10 @@ macro_rules! stores_around {
 
             fn record_limit(&self) -> usize {
                 $crate::store::wrappers::Around::store(self).record_limit()
+            }
+
+            fn deadline(&self) -> Option<std::time::Duration> {
+                $crate::store::wrappers::Around::deadline(self)
             }
 
             fn parts(&self) -> Vec<$crate::store::Part> {
@@ -129,6 +134,10 @@ trait Around: Send + Sync + 'static {
     type Store: SessionStore;
 
     fn store(&self) -> &Self::Store;
+
+    fn deadline(&self) -> Option<Duration> {
+        self.store().deadline()
+    }
 
     /// Runs `op`, or not. Until it is polled, nothing of it has reached the store.
     fn around<T: Send>(

@@ -19,7 +19,7 @@ async fn store(cluster: &Cluster) -> RedisStore {
 /// The same with more time for each command, where only a slot that moves may be a reason to fail: the machine may be
 /// busy.
 async fn patient_store(cluster: &Cluster) -> RedisStore {
-    let patience = std::time::Duration::from_millis(400);
+    let patience = Duration::from_millis(400);
     RedisStore::cluster(cluster.urls())
         .command_timeout(patience)
         .operation_timeout(patience)

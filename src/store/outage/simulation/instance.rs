@@ -565,7 +565,9 @@ fn order(scope: &EndScope) -> (u8, String, Vec<u8>) {
         EndScope::Handle(user, handle) => {
             (2, user.to_string(), handle.as_uuid().as_bytes().to_vec())
         }
-        EndScope::One(key, _) => (3, String::new(), key.digest.as_bytes().to_vec()),
+        EndScope::One(key, _) | EndScope::Unborn(key) => {
+            (3, String::new(), key.digest.as_bytes().to_vec())
+        }
     }
 }
 

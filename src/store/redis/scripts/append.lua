@@ -27,8 +27,9 @@ end
 if record.ends <= now then
   return { 'over', num(now), bytes }
 end
-if redis.call('TYPE', list).ok ~= 'list' and redis.call('EXISTS', list) == 1 then
-  return { 'malformed' }
+local length = redis.pcall('LLEN', list)
+if type(length) == 'table' then
+  return string.find(length.err, 'WRONGTYPE', 1, true) and { 'malformed' } or length
 end
 
 local count, last, total = conversation(list)

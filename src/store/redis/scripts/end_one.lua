@@ -3,6 +3,7 @@
 --
 -- KEYS  1 the record; if it may be a demo session's 2 its messages
 -- ARGV  1 not-after  2 what a user's index begins with ('': there is none)  3 reason  4 successor ('-': none)  5 note
+--       6 '1': where nothing stands, a tombstone keeps out what comes later
 -- Gives ended, now, bytes as last stored | nothing, now | malformed, now | late
 --
 -- One script, since it leaves its user's list with its end, and since a change in between would be lost to whoever takes
@@ -15,6 +16,9 @@ end
 local key = KEYS[1]
 local bytes = get(key)
 if not bytes then
+  if ARGV[6] == '1' then
+    bury(key, nil, ARGV[3], now, ARGV[4], ARGV[5])
+  end
   return { 'nothing', num(now) }
 end
 local record = read(bytes)

@@ -14,7 +14,7 @@ const MOST: usize = 100_000;
 
 /// Counts in memory.
 #[derive(Debug, Default)]
-pub(crate) struct Budgets(Mutex<Counts>);
+pub(crate) struct Allowances(Mutex<Counts>);
 
 #[derive(Debug, Default)]
 struct Counts {
@@ -24,7 +24,7 @@ struct Counts {
     order: VecDeque<(SystemTime, Digest)>,
 }
 
-impl Budgets {
+impl Allowances {
     pub(crate) fn spend(&self, spend: &Spend, now: SystemTime) -> Spent {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         counts.tidy(now);
@@ -82,27 +82,30 @@ mod tests {
 
     #[test]
     fn each_has_so_many_until_their_span_is_over() {
-        let (budgets, now) = (Budgets::default(), instant(1_800_000_000_000_000));
-        assert_eq!(budgets.spend(&spend(1, 2), now), Spent::Granted);
-        assert_eq!(budgets.spend(&spend(1, 2), now + HOUR / 2), Spent::Granted);
+        let (allowances, now) = (Allowances::default(), instant(1_800_000_000_000_000));
+        assert_eq!(allowances.spend(&spend(1, 2), now), Spent::Granted);
+        assert_eq!(
+            allowances.spend(&spend(1, 2), now + HOUR / 2),
+            Spent::Granted
+        );
         let over = now + HOUR;
         let late = over - Duration::from_micros(1);
-        assert_eq!(budgets.spend(&spend(1, 2), late), Spent::Exhausted(over));
-        assert_eq!(budgets.spend(&spend(2, 2), late), Spent::Granted);
-        assert_eq!(budgets.spend(&spend(1, 2), over), Spent::Granted);
+        assert_eq!(allowances.spend(&spend(1, 2), late), Spent::Exhausted(over));
+        assert_eq!(allowances.spend(&spend(2, 2), late), Spent::Granted);
+        assert_eq!(allowances.spend(&spend(1, 2), over), Spent::Granted);
         assert_eq!(
-            budgets.spend(&spend(3, 0), now),
+            allowances.spend(&spend(3, 0), now),
             Spent::Exhausted(now + HOUR)
         );
     }
 
     #[test]
     fn inv11_the_counts_are_bounded() {
-        let (budgets, now) = (Budgets::default(), instant(1_800_000_000_000_000));
+        let (allowances, now) = (Allowances::default(), instant(1_800_000_000_000_000));
         for whose in 0..MOST as u64 + 1000 {
-            budgets.spend(&spend(whose, 1), now);
+            allowances.spend(&spend(whose, 1), now);
         }
-        let counts = budgets.0.lock().unwrap();
+        let counts = allowances.0.lock().unwrap();
         assert!(counts.of.len() <= MOST && counts.order.len() <= MOST);
     }
 }
