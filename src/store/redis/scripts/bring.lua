@@ -27,6 +27,10 @@ if ARGV[9] ~= '' then index = KEYS[4] end
 -- What is of another type is absent here; nothing of ours is.
 local there = redis.call('MGET', old_key, pointer_key, key, index and KEYS[5] or key)
 local old, pointer, since = there[1], there[2], index and there[4]
+if pointer and there[3] == ARGV[6] then
+  -- Sent twice: it was this very command that brought it.
+  return { 'migrated' }
+end
 if not old then
   return { pointer and 'already' or 'gone' }
 end
