@@ -26,10 +26,10 @@ async fn a_browser_with_an_old_cookie_is_signed_in_and_gets_a_new_one() {
     let (showcase, driver) = (Showcase::on(&server.url(), &options), Driver::start());
     let browser = driver.browser().await;
     browser.goto(showcase.url()).await.unwrap();
-    browser
-        .add_cookie(Cookie::new("session", OLD))
-        .await
-        .unwrap();
+    let old = Cookie::build(("session", OLD))
+        .domain("127.0.0.1")
+        .path("/");
+    browser.add_cookie(old.build()).await.unwrap();
     for _ in 0..2 {
         browser.goto(showcase.url()).await.unwrap();
         let hello = Locator::XPath("//h1[normalize-space()='Hello alice']");
