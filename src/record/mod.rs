@@ -9,6 +9,7 @@
 mod change;
 mod end;
 mod entry;
+mod history;
 mod live;
 mod packed;
 mod wire;
@@ -17,6 +18,7 @@ pub use change::{After, Change, ChangeError, Changes, Clear, Guard, Op};
 pub(crate) use end::cut;
 pub use end::{End, EndReason};
 pub use entry::{Entry, Tombstone};
+pub use history::{Activity, HistoryEntry, HistoryEvent, UserLog};
 pub use live::{NewRecord, Record, Seen};
 pub use wire::MalformedRecord;
 #[cfg(feature = "redis")]

@@ -11,12 +11,11 @@ use tower_cookies::Cookies;
 
 use super::area::Area;
 use super::state::{Dead, Identity, Live, Phase, SUPERSEDED_GRACE, State};
-use crate::address::{client_address, same_network};
+use crate::address::client_address;
 use crate::cookie::Presented;
 use crate::error::Error;
-use crate::event;
 use crate::id::{Kind, RecordKey, SessionId};
-use crate::record::{Changes, EndReason, Entry, Record, Seen, cut};
+use crate::record::{Changes, EndReason, Entry, Record, Seen, Tombstone, cut};
 use crate::store::{EndScope, EndSessions, Told};
 
 /// A change of agent or network is written down at once, but not more often than this.
@@ -77,7 +76,12 @@ impl Context {
             jar: extensions.get::<Cookies>().cloned(),
             began_at: area.store.now(),
             presented,
-            address: client_address(extensions, headers, &config.trusted_proxies),
+            address: client_address(
+                extensions,
+                headers,
+                &config.trusted_proxies,
+                config.proxy_header,
+            ),
             agent: headers.get(header::USER_AGENT).cloned(),
             passive,
             loaded: OnceCell::new(),
@@ -153,6 +157,7 @@ impl Context {
             let freshness = entry.freshness;
             match entry.value {
                 Some(Entry::Live(record)) => {
+                    self.area.requests.add(record.handle(), self.began_at);
                     let due = self.is_touch_due(&record).then(|| self.seen());
                     return Identity::Live(Live {
                         id,
@@ -170,6 +175,7 @@ impl Context {
                             .unwrap_or_default();
                         let moved = tombstone.end.reason == EndReason::Regenerated
                             && age < SUPERSEDED_GRACE;
+                        self.notice_dead_id(&tombstone, moved);
                         identity = Identity::Dead(Dead {
                             end: tombstone.end,
                             moved,
@@ -178,13 +184,25 @@ impl Context {
                     }
                 }
                 None => {
-                    if let Some(count) = self.area.refusals.add(self.began_at) {
-                        event::refused(count);
-                    }
+                    self.area.events.refused(self.began_at);
                 }
             }
         }
         identity
+    }
+
+    /// An id that is over was presented: what it says of whoever has it.
+    fn notice_dead_id(&self, tombstone: &Tombstone, moved: bool) {
+        if moved || !tombstone.end.reason.is_of_somebody() {
+            return;
+        }
+        self.area.dead_ids.add(tombstone.handle, self.began_at);
+        if tombstone.end.reason == EndReason::Regenerated {
+            let address = self.seen().address;
+            self.area
+                .events
+                .reused(self.began_at, tombstone.handle, address);
+        }
     }
 
     fn is_touch_due(&self, record: &Record) -> bool {
@@ -205,13 +223,16 @@ impl Context {
         let agent = self
             .agent()
             .is_some_and(|agent| record.user_agent() != Some(&*agent));
+        let stored = &self.area.config.stored_address;
         agent
             || self
                 .address
-                .is_some_and(|address| match record.address().map(str::parse) {
-                    Some(Ok(stored)) => !same_network(stored, address),
-                    Some(Err(_)) | None => true,
-                })
+                .is_some_and(|address| stored.is_elsewhere(record.address(), address))
+    }
+
+    /// Whether it is not known where the request comes from.
+    pub(crate) const fn has_no_address(&self) -> bool {
+        self.address.is_none()
     }
 
     /// The user agent as records have it: text, cut.
@@ -231,7 +252,9 @@ impl Context {
     pub(crate) fn seen(&self) -> Seen {
         Seen {
             at: self.began_at,
-            address: self.address.map(|address| address.to_string().into()),
+            address: self
+                .address
+                .and_then(|address| self.area.config.stored_address.text(address)),
             agent: self.agent().map(Into::into),
         }
     }

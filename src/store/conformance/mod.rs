@@ -36,6 +36,7 @@ mod fixture;
 mod newer;
 mod racing;
 mod reading;
+mod remembering;
 mod replacing;
 mod reviving;
 
@@ -48,6 +49,7 @@ pub use earlier::*;
 pub use ending::*;
 pub use racing::*;
 pub use reading::*;
+pub use remembering::*;
 pub use replacing::*;
 pub use reviving::*;
 
@@ -173,6 +175,15 @@ macro_rules! store_conformance {
                 rule_14_a_sign_in_that_is_too_large_changes_nothing
                 rule_15_what_is_long_over_is_gone_for_everybody
                 rule_16_any_user_id_will_do
+                rule_17_a_history_is_bounded
+                rule_17_activities_are_kept_as_they_were_recorded
+                rule_17_each_of_several_that_end_stands_there
+                rule_17_each_step_of_a_life_stands_in_the_history
+                rule_17_in_parallel_each_stands_there_once
+                rule_17_what_changes_nothing_stands_nowhere
+                rule_17_what_is_erased_is_gone
+                rule_17_what_is_sent_twice_stands_there_once
+                rule_17_what_is_too_old_is_not_told
             }
         }
     };

@@ -11,18 +11,29 @@ const UNCHANGED: &str = include_str!("scripts/unchanged.lua");
 const ADD: &str = include_str!("scripts/add.lua");
 const SEEN: &str = include_str!("scripts/seen.lua");
 const BURY: &str = include_str!("scripts/bury.lua");
+const HISTORY: &str = include_str!("scripts/history.lua");
 const ROOM: &str = include_str!("scripts/room.lua");
 
 pub(super) static CREATE: LazyLock<Script> =
-    LazyLock::new(|| Script::new(&[LIB, BURY, ROOM, include_str!("scripts/create.lua")]));
+    LazyLock::new(|| Script::new(&[LIB, BURY, HISTORY, ROOM, include_str!("scripts/create.lua")]));
 pub(super) static APPLY: LazyLock<Script> =
     LazyLock::new(|| Script::new(&[UNCHANGED, LIB, ADD, SEEN, include_str!("scripts/apply.lua")]));
-pub(super) static REPLACE: LazyLock<Script> =
-    LazyLock::new(|| Script::new(&[LIB, SEEN, BURY, ROOM, include_str!("scripts/replace.lua")]));
+pub(super) static REPLACE: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(&[
+        LIB,
+        SEEN,
+        BURY,
+        HISTORY,
+        ROOM,
+        include_str!("scripts/replace.lua"),
+    ])
+});
 pub(super) static END_ONE: LazyLock<Script> =
-    LazyLock::new(|| Script::new(&[LIB, BURY, include_str!("scripts/end_one.lua")]));
+    LazyLock::new(|| Script::new(&[LIB, BURY, HISTORY, include_str!("scripts/end_one.lua")]));
 pub(super) static END_USER: LazyLock<Script> =
-    LazyLock::new(|| Script::new(&[LIB, BURY, include_str!("scripts/end_user.lua")]));
+    LazyLock::new(|| Script::new(&[LIB, BURY, HISTORY, include_str!("scripts/end_user.lua")]));
+pub(super) static RECORD: LazyLock<Script> =
+    LazyLock::new(|| Script::new(&[LIB, include_str!("scripts/record.lua")]));
 pub(super) static BEAT: LazyLock<Script> =
     LazyLock::new(|| Script::new(&[LIB, include_str!("scripts/beat.lua")]));
 pub(super) static LIST: LazyLock<Script> =

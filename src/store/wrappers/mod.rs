@@ -11,8 +11,8 @@
 //! | [`Slow`] | delays every call |
 //! | [`Holding`] | stops one call, before or after the store, until the test lets it go |
 //!
-//! [`now`](SessionStore::now), [`bucket`](SessionStore::bucket), [`parts`](SessionStore::parts) and
-//! [`part`](SessionStore::part) are no calls: they are answered by the store inside.
+//! [`now`](SessionStore::now), [`bucket`](SessionStore::bucket), [`parts`](SessionStore::parts),
+//! [`part`](SessionStore::part), [`ends`](SessionStore::ends) and [`connections`](SessionStore::connections) are no calls: they are answered by the store inside.
 
 use std::future::Future;
 
@@ -42,6 +42,14 @@ macro_rules! stores_around {
                 $crate::store::wrappers::Around::store(self).part(bucket)
             }
 
+            fn ends(&self) -> Option<$crate::store::Ends> {
+                $crate::store::wrappers::Around::store(self).ends()
+            }
+
+            fn connections(&self) -> Option<$crate::store::Connections> {
+                $crate::store::wrappers::Around::store(self).connections()
+            }
+
             stores_around! { calls
                 create(create: $crate::store::Create) -> $crate::store::Created, Create;
                 load(key: $crate::id::RecordKey) -> Option<$crate::record::Entry>, Load;
@@ -50,7 +58,11 @@ macro_rules! stores_around {
                 replace(replace: $crate::store::Replace) -> $crate::store::Replaced, Replace;
                 end(end: $crate::store::EndSessions) -> $crate::store::EndedSessions, End;
                 list(user: $crate::id::UserId) -> Vec<$crate::record::Record>, List;
+                record(user: $crate::id::UserId, activity: $crate::record::Activity) -> (), Record;
+                log(user: $crate::id::UserId) -> $crate::record::UserLog, Log;
+                erase(user: $crate::id::UserId) -> (), Erase;
                 count(kind: $crate::id::Kind) -> u64, Count;
+                counts(oldest: std::time::Duration) -> Option<$crate::store::Counts>, Counts;
                 beat(part: $crate::store::Part, least: u64) -> $crate::store::Beat, Beat;
             }
         }
@@ -91,15 +103,23 @@ pub enum Call {
     End,
     /// [`SessionStore::list`].
     List,
+    /// [`SessionStore::record`].
+    Record,
+    /// [`SessionStore::log`].
+    Log,
+    /// [`SessionStore::erase`].
+    Erase,
     /// [`SessionStore::count`].
     Count,
+    /// [`SessionStore::counts`].
+    Counts,
     /// [`SessionStore::beat`].
     Beat,
 }
 
 impl Call {
     /// Every call.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 13] = [
         Self::Create,
         Self::Load,
         Self::LoadEach,
@@ -107,7 +127,11 @@ impl Call {
         Self::Replace,
         Self::End,
         Self::List,
+        Self::Record,
+        Self::Log,
+        Self::Erase,
         Self::Count,
+        Self::Counts,
         Self::Beat,
     ];
 }

@@ -4,6 +4,7 @@ mod crowd;
 mod ends;
 mod fixture;
 mod hang_ups;
+mod histories;
 mod local;
 mod lost;
 mod modes;

@@ -32,8 +32,10 @@ if record.user ~= '' and ARGV[2] ~= '' then
   end
 end
 
+local events = index and history_of(index, key)
 bury(key, record, ARGV[3], now, ARGV[4], ARGV[5])
 if index then
+  happened(events, now, 'ended ' .. ARGV[3], record, ARGV[5])
   redis.call('ZREM', index, string.sub(key, -43))
 end
 return { 'ended', num(now), bytes }
