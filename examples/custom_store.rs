@@ -14,7 +14,8 @@ use std::{fs, io};
 use sessile::record::{Activity, Entry, HistoryEntry, Record, UserLog};
 use sessile::store::rules::{self, SINCE_KEPT, Shelf};
 use sessile::store::{
-    Applied, Apply, Create, Created, EndScope, EndSessions, EndedSessions, Replace, Replaced,
+    Append, Appended, Applied, Apply, Create, Created, EndScope, EndSessions, EndedSessions,
+    Replace, Replaced,
 };
 use sessile::{Bucket, Digest, Error, Key, Kind, RecordKey, Session, SessionLayer, SessionStore};
 use sessile::{StoreError, UserId};
@@ -154,13 +155,17 @@ impl SessionStore for FileStore {
         self.on_files(move |files| files.within(MAX_BYTES, apply.key.bucket, |file, now| rules::apply(file, now, &apply))).await
     }
 
+    async fn append(&self, append: Append) -> Result<Appended, StoreError> {
+        self.on_files(move |files| files.within(MAX_BYTES, append.key.bucket, |file, now| rules::append(file, now, &append))).await
+    }
+
     async fn replace(&self, replace: Replace) -> Result<Replaced, StoreError> {
         self.on_files(move |files| files.within(MAX_BYTES, replace.key.bucket, |file, now| rules::replace(file, now, &replace))).await
     }
 
     async fn end(&self, end: EndSessions) -> Result<EndedSessions, StoreError> {
         let bucket = match &end.scope {
-            EndScope::One(key, _) => key.bucket,
+            EndScope::One(key, _) | EndScope::Unborn(key) => key.bucket,
             EndScope::Handle(user, _) | EndScope::Others(user, _) | EndScope::All(user) => self.bucket(user),
         };
         // However full it is: signing out has to work.

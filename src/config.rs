@@ -33,11 +33,14 @@ pub(crate) struct Timeouts {
 }
 
 /// Everything that was set.
+#[derive(Clone)]
 pub(crate) struct Config {
     pub(crate) cookie: CookieConfig,
     pub(crate) timeouts: Timeouts,
     pub(crate) remembered: Timeouts,
     pub(crate) touch: Option<Duration>,
+    /// Whether activity is written down: not where it moves no end.
+    pub(crate) touches: bool,
     pub(crate) limit: LimitRule,
     pub(crate) passive_header: Option<HeaderName>,
     pub(crate) trusted_proxies: Vec<IpNet>,
@@ -50,6 +53,7 @@ pub(crate) struct Config {
 }
 
 /// Who judges risk, and what follows.
+#[derive(Clone)]
 pub(crate) struct RiskRule {
     pub(crate) policy: Arc<dyn RiskPolicy>,
     pub(crate) action: Arc<dyn Fn(&Risk) -> RiskAction + Send + Sync>,
@@ -65,6 +69,7 @@ impl Default for RiskRule {
 }
 
 /// How many sessions each user may have.
+#[derive(Clone)]
 pub(crate) enum LimitRule {
     None,
     Fixed(u32, AtLimit),
@@ -166,6 +171,7 @@ impl Default for Config {
                 absolute: Duration::from_secs(30 * 24 * 3600),
             },
             touch: None,
+            touches: true,
             limit: LimitRule::None,
             passive_header: None,
             trusted_proxies: Vec::new(),

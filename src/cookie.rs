@@ -18,32 +18,40 @@ const MAX_NAME_VALUE: usize = 4096;
 const MAX_ATTRIBUTE: usize = 1024;
 
 /// The ids that a request carries under the cookie's name, in order, malformed ones left out.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Presented {
     ids: [Option<SessionId>; MAX_TWINS],
 }
 
 impl Presented {
-    /// Scans the `Cookie` headers. No allocation, whatever they hold.
-    pub(crate) fn scan(headers: &HeaderMap, name: &str) -> Self {
-        let mut presented = Self::default();
-        let mut places = presented.ids.iter_mut();
-        let values = headers
+    /// Scans the `Cookie` headers. No allocation, whatever they hold, but for ids under the second name: most requests
+    /// have none.
+    pub(crate) fn scan(
+        headers: &HeaderMap,
+        name: &str,
+        second: Option<&str>,
+    ) -> (Self, Option<Box<Self>>) {
+        let (mut first, mut other) = (Self::default(), None::<Box<Self>>);
+        let pairs = headers
             .get_all(header::COOKIE)
             .iter()
             .flat_map(|header| header.as_bytes().split(|&byte| byte == b';'))
-            .filter_map(|pair| {
-                pair.trim_ascii()
-                    .strip_prefix(name.as_bytes())?
-                    .strip_prefix(b"=")
-            });
-        for id in values.filter_map(SessionId::parse) {
-            match places.next() {
-                Some(place) => *place = Some(id),
-                None => break,
+            .map(<[u8]>::trim_ascii);
+        for pair in pairs {
+            if let Some(id) = id_of(pair, name) {
+                first.push(id);
+            } else if let Some(id) = second.and_then(|name| id_of(pair, name)) {
+                other.get_or_insert_default().push(id);
             }
         }
-        presented
+        (first, other)
+    }
+
+    /// Those that are too many are not looked at.
+    fn push(&mut self, id: SessionId) {
+        if let Some(place) = self.ids.iter_mut().find(|place| place.is_none()) {
+            *place = Some(id);
+        }
     }
 
     pub(crate) const fn is_empty(&self) -> bool {
@@ -53,6 +61,12 @@ impl Presented {
     pub(crate) fn iter(&self) -> impl Iterator<Item = SessionId> {
         self.ids.iter().map_while(|id| *id)
     }
+}
+
+/// The id in a cookie of that name.
+fn id_of(pair: &[u8], name: &str) -> Option<SessionId> {
+    let value = pair.strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
+    SessionId::parse(value)
 }
 
 /// The cookie's name and attributes.
@@ -229,7 +243,14 @@ mod tests {
         for cookie in cookies {
             headers.append(header::COOKIE, HeaderValue::from_bytes(cookie).unwrap());
         }
-        Presented::scan(&headers, "session").iter().collect()
+        let (session, demo) = Presented::scan(&headers, "session", Some("sessions"));
+        assert_eq!(
+            demo.is_some(),
+            cookies
+                .iter()
+                .any(|cookie| cookie.windows(9).any(|it| it == b"sessions="))
+        );
+        session.iter().collect()
     }
 
     #[test]
@@ -305,7 +326,8 @@ mod tests {
             if let Ok(value) = HeaderValue::from_bytes(&bytes) {
                 let mut headers = HeaderMap::new();
                 headers.append(header::COOKIE, value);
-                prop_assert_eq!(Presented::scan(&headers, "session").iter().count(), 0);
+                let (session, demo) = Presented::scan(&headers, "session", Some("demo"));
+                prop_assert_eq!((session.iter().count(), demo.is_none()), (0, true));
             }
         }
 

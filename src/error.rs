@@ -30,11 +30,15 @@ impl Error {
     }
 
     pub(crate) fn ended(end: &End) -> Self {
-        let mut error = Self::new(ErrorKind::SessionEnded);
-        error.problem.reason = Some(end.reason);
-        error.problem.at = Some(end.at);
-        error.problem.note.clone_from(&end.note);
-        error
+        Self::new(ErrorKind::SessionEnded).with_end(end)
+    }
+
+    /// With why and when a session ended.
+    pub(crate) fn with_end(mut self, end: &End) -> Self {
+        self.problem.reason = Some(end.reason);
+        self.problem.at = Some(end.at);
+        self.problem.note.clone_from(&end.note);
+        self
     }
 
     pub(crate) fn with_detail(mut self, detail: impl Into<String>) -> Self {
@@ -96,6 +100,10 @@ impl Error {
             | ErrorKind::TooManySessions
             | ErrorKind::TooLarge
             | ErrorKind::InvalidUser
+            | ErrorKind::NoDemoSession
+            | ErrorKind::InvalidDemo
+            | ErrorKind::InvalidMessage
+            | ErrorKind::TooManyDemos
             | ErrorKind::Contended
             | ErrorKind::Misconfigured => {
                 tracing::debug!(target: "sessile", error = %self, "a request was refused")

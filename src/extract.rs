@@ -11,6 +11,7 @@ use http::{HeaderValue, header};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::demo::{Demo, DemoSession};
 use crate::error::Error;
 use crate::problem::ErrorKind;
 use crate::session::{Current, Session, missing_layer};
@@ -45,7 +46,7 @@ impl<S: Sync> FromRequestParts<S> for UserSession {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
-        Self::require(&Session::from_extensions(&parts.extensions).await?)
+        Self::require(&Session::known_from_extensions(&parts.extensions).await?)
     }
 }
 
@@ -54,7 +55,34 @@ impl<S: Sync> OptionalFromRequestParts<S> for UserSession {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Error> {
-        Ok(Session::from_extensions(&parts.extensions).await?.user())
+        Ok(Session::known_from_extensions(&parts.extensions)
+            .await?
+            .user())
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Demo {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
+        Self::from_extensions(&parts.extensions).await
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for DemoSession {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
+        Demo::from_extensions(&parts.extensions).await?.require()
+    }
+}
+
+/// `None` where there is no demo; a store that fails stays a failure.
+impl<S: Sync> OptionalFromRequestParts<S> for DemoSession {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Error> {
+        Ok(Demo::from_extensions(&parts.extensions).await?.get())
     }
 }
 

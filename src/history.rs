@@ -8,7 +8,7 @@ use crate::problem::ErrorKind;
 use crate::record::{Activity, EndReason, HistoryEntry, cut};
 use crate::session::Finish;
 use crate::sessions::Sessions;
-use crate::store::EndScope;
+use crate::store::{EndScope, UNBOUNDED};
 use crate::user::{Ended, UserSession};
 
 impl Sessions {
@@ -40,7 +40,15 @@ impl Sessions {
         let (area, user) = (Arc::clone(self.area()), user.into());
         Finish::new(async move {
             let all = EndScope::All(user.clone());
-            let ended = area.end(all, EndReason::Revoked, None, None).await?;
+            let ended = area
+                .end(
+                    area.store.within(&UNBOUNDED),
+                    all,
+                    EndReason::Revoked,
+                    None,
+                    None,
+                )
+                .await?;
             area.store.erase(user).await?;
             Ok(ended)
         })

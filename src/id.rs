@@ -231,6 +231,14 @@ impl Digest {
         Self(bytes)
     }
 
+    /// Reads what [`to_text`](Self::to_text) wrote. `None`: it did not write this.
+    #[must_use]
+    pub fn from_text(text: &str) -> Option<Self> {
+        let mut bytes = [0; 32];
+        let read = URL_SAFE_NO_PAD.decode_slice(text, &mut bytes).ok()?;
+        (read == bytes.len()).then_some(Self(bytes))
+    }
+
     /// The 32 bytes.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 32] {

@@ -200,6 +200,7 @@ mod address;
 mod clock;
 mod config;
 mod cookie;
+pub mod demo;
 mod error;
 pub mod event;
 #[cfg(feature = "axum")]
@@ -225,6 +226,7 @@ pub use address::{AddressKey, ClientAddress, ProxyHeader, StoredAddress};
 #[cfg(feature = "test-util")]
 pub use clock::ManualClock;
 pub use clock::{Clock, SystemClock};
+pub use demo::{Demo, DemoSession, Industry};
 pub use error::{ConfigError, Error};
 #[cfg(feature = "axum")]
 pub use extract::{Fresh, Live};

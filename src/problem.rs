@@ -27,6 +27,15 @@ pub enum ErrorKind {
     TooLarge,
     /// The user id is empty or longer than 256 bytes: 422.
     InvalidUser,
+    /// There is no demo: 404. [`Problem::reason`] says why, if there was one.
+    NoDemoSession,
+    /// A demo's industry is longer than 64 bytes: 422.
+    InvalidDemo,
+    /// A message has no role or no content, too long a role, or metadata under a name of its own fields: 422.
+    InvalidMessage,
+    /// As many demos were started from the client's address as the layer allows: 429. [`Problem::retry_after`] says when
+    /// to try again.
+    TooManyDemos,
     /// A value did not decode as its key's type, or did not encode, or is no integer: 500.
     InvalidValue,
     /// Too many others updated the same value at once: 503.
@@ -50,6 +59,10 @@ impl ErrorKind {
             Self::TooManySessions => "too_many_sessions",
             Self::TooLarge => "too_large",
             Self::InvalidUser => "invalid_user",
+            Self::NoDemoSession => "no_demo_session",
+            Self::InvalidDemo => "invalid_demo",
+            Self::InvalidMessage => "invalid_message",
+            Self::TooManyDemos => "too_many_demos",
             Self::InvalidValue => "invalid_value",
             Self::Contended => "contended",
             Self::ResponseSent => "response_sent",
@@ -65,7 +78,11 @@ impl ErrorKind {
             Self::NotSignedIn | Self::SessionEnded | Self::SignInAgain => StatusCode::UNAUTHORIZED,
             Self::SessionMoved | Self::TooManySessions => StatusCode::CONFLICT,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::InvalidUser => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::InvalidUser | Self::InvalidDemo | Self::InvalidMessage => {
+                StatusCode::UNPROCESSABLE_ENTITY
+            }
+            Self::NoDemoSession => StatusCode::NOT_FOUND,
+            Self::TooManyDemos => StatusCode::TOO_MANY_REQUESTS,
             Self::InvalidValue | Self::ResponseSent | Self::Misconfigured => {
                 StatusCode::INTERNAL_SERVER_ERROR
             }
@@ -88,6 +105,12 @@ impl ErrorKind {
             }
             Self::TooLarge => "This is more than a session can hold.",
             Self::InvalidUser => "A user name has 1 to 256 bytes.",
+            Self::NoDemoSession => "There is no demo. Please start one.",
+            Self::InvalidDemo => "The name of an industry has at most 64 bytes.",
+            Self::InvalidMessage => {
+                "A message needs a role and a content; its time is ours to say."
+            }
+            Self::TooManyDemos => "Too many demos were started from here. Please try again later.",
             Self::InvalidValue => "A value of the session could not be read or written.",
             Self::Contended => "Too many requests changed this value at once. Please try again.",
             Self::ResponseSent | Self::Misconfigured => {

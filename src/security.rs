@@ -97,8 +97,14 @@ impl UserSession {
                 if let Some(handle) = handle {
                     let scope = EndScope::Handle(self.user_id().clone(), handle);
                     let address = context.seen().address;
-                    area.end(scope, end.reason, end.note.clone(), address.as_deref())
-                        .await?;
+                    area.end(
+                        context.store(),
+                        scope,
+                        end.reason,
+                        end.note.clone(),
+                        address.as_deref(),
+                    )
+                    .await?;
                 }
                 let error = Error::ended(&end);
                 context.state().died(end);

@@ -4,15 +4,16 @@ use std::sync::Arc;
 
 use ::cookie::Cookie;
 
+use crate::demo::DemoCounts;
 use crate::error::Error;
 use crate::event::Events;
 use crate::id::{Fresh, Handle, Kind, UserId};
 use crate::policy::Policy;
 use crate::problem::ErrorKind;
 use crate::record::{End, EndReason, Seen};
-use crate::session::Area;
+use crate::session::{Area, Asked};
 use crate::session::{Finish, SessionInfo};
-use crate::store::{Create, EndScope, EndSessions, EndedSession, Health};
+use crate::store::{Create, EndScope, EndSessions, EndedSession, Health, UNBOUNDED};
 use crate::user::Ended;
 
 /// Every user's sessions: from [`SessionLayer::sessions`](crate::SessionLayer::sessions), or as an extractor (feature
@@ -102,12 +103,26 @@ impl Sessions {
         self.end(EndScope::Others(user.into(), keep), note).await
     }
 
+    /// How many demos this instance started, and what became of them. At once.
+    #[must_use]
+    pub fn demo_counts(&self) -> DemoCounts {
+        self.area
+            .demos
+            .as_ref()
+            .map(|demos| demos.tallies.counts())
+            .unwrap_or_default()
+    }
+
     async fn end(&self, scope: EndScope, note: &str) -> Result<Ended, Error> {
         let area = Arc::clone(&self.area);
         let note = End::new(EndReason::Revoked, self.area.store.now())
             .with_note(note)
             .note;
-        Finish::new(async move { area.end(scope, EndReason::Revoked, note, None).await }).await
+        Finish::new(async move {
+            let store = area.store.within(&UNBOUNDED);
+            area.end(store, scope, EndReason::Revoked, note, None).await
+        })
+        .await
     }
 
     /// Makes a session for a user outside of any request, and returns the cookie that opens it: for tests, and for
@@ -155,13 +170,13 @@ impl Area {
     /// Ends sessions of a user, and says so.
     pub(crate) async fn end(
         &self,
+        store: Asked<'_>,
         scope: EndScope,
         reason: EndReason,
         note: Option<Arc<str>>,
         address: Option<&str>,
     ) -> Result<Ended, Error> {
-        let told = self
-            .store
+        let told = store
             .end(
                 EndSessions {
                     scope,

@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 pub(crate) use latency::Latencies;
 pub use latency::Latency;
 
+use crate::demo::DemoCounts;
 use crate::policy::Policy;
 use crate::record::EndReason;
 use crate::session::{Area, Finish};
@@ -54,6 +55,8 @@ pub struct Stats {
     pub events: Vec<(&'static str, u64)>,
     /// How many sessions this instance ended, for each reason.
     pub ended: Vec<(EndReason, u64)>,
+    /// What became of the demos of this instance.
+    pub demos: DemoCounts,
     /// How the store does, and what is in memory for it.
     pub health: Health,
     /// How long calls of the store take; `None`: it is in this process, or nobody asked it within 20 seconds.
@@ -97,6 +100,7 @@ impl Sessions {
             live,
             events: area.events.counts().collect(),
             ended: area.events.ends().collect(),
+            demos: self.demo_counts(),
             health: area.health(),
             latency: area.store.latency(),
             connections: area.store.connections(),
@@ -133,7 +137,7 @@ impl Drop for Counting {
 
 impl Area {
     async fn live_sessions(self: &Arc<Self>) -> Option<Counts> {
-        if self.store.outage().is_none() {
+        if self.store.outage(self.kind).is_none() {
             return self.store.counts().await.ok().flatten();
         }
         let last = self.census.last();

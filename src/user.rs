@@ -51,13 +51,17 @@ impl UserSession {
     /// The signed-in user's session in `session`: what the extractor does, for services without axum.
     ///
     /// # Errors
-    /// `NotSignedIn` for a stranger; `SessionEnded` with the reason where the cookie is a dead session's.
+    /// `NotSignedIn` for a stranger; `SessionEnded` with the reason where the cookie is a dead session's;
+    /// `StoreUnavailable` where it could not be looked up.
     pub fn require(session: &Session) -> Result<Self, Error> {
         session.user().ok_or_else(|| Self::gone(session))
     }
 
     /// Why there is nobody signed in.
     fn gone(session: &Session) -> Error {
+        if let Err(error) = session.context().must_be_known() {
+            return error;
+        }
         match session.end() {
             Some(end) => Error::ended(&end),
             None => Error::new(ErrorKind::NotSignedIn),
@@ -68,6 +72,14 @@ impl UserSession {
     #[must_use]
     pub const fn user_id(&self) -> &UserId {
         &self.user
+    }
+
+    /// The name of the demo that was brought along when this session began: see
+    /// [`Login::adopt_demo`](crate::Login::adopt_demo). It may be over since; it opens with its own cookie.
+    #[must_use]
+    pub fn demo(&self) -> Option<Handle> {
+        let state = self.session.context().state();
+        state.live()?.record.demo().map(|demo| demo.handle)
     }
 
     /// The session as such: what a function takes that serves strangers too.
@@ -85,8 +97,7 @@ impl UserSession {
         let records = self
             .session
             .context()
-            .area
-            .store
+            .store()
             .list(self.user.clone())
             .await?;
         Ok(records
@@ -134,7 +145,13 @@ impl UserSession {
             let all = matches!(scope, EndScope::Others(..) | EndScope::All(_));
             let ended = context
                 .area
-                .end(scope, EndReason::Revoked, None, address.as_deref())
+                .end(
+                    context.store(),
+                    scope,
+                    EndReason::Revoked,
+                    None,
+                    address.as_deref(),
+                )
                 .await?;
             if all {
                 context.state().ended_all_at = Some(context.area.store.now());

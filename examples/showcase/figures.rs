@@ -34,6 +34,7 @@ pub(crate) struct Figures {
     latency: Option<Latency>,
     events: BTreeMap<&'static str, u64>,
     ended: BTreeMap<&'static str, u64>,
+    demos: Demos,
     policy: InForce,
 }
 
@@ -42,6 +43,14 @@ struct Live {
     user: u64,
     demo: u64,
     counted_at: Instant,
+}
+
+#[derive(Serialize)]
+struct Demos {
+    started: u64,
+    completed: u64,
+    adopted: u64,
+    ended: u64,
 }
 
 #[derive(Serialize)]
@@ -105,6 +114,12 @@ impl Figures {
                 .into_iter()
                 .map(|(reason, n)| (reason.as_str(), n))
                 .collect(),
+            demos: Demos {
+                started: stats.demos.started,
+                completed: stats.demos.completed,
+                adopted: stats.demos.adopted,
+                ended: stats.demos.ended,
+            },
             policy: in_force(&stats.policy),
         }
     }

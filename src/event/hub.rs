@@ -116,6 +116,22 @@ impl Hub {
         self.of_record(at, EventKind::Regenerated, record);
     }
 
+    pub(crate) fn demo_started(&self, at: SystemTime, record: &Record) {
+        self.of_record(at, EventKind::DemoStarted, record);
+    }
+
+    pub(crate) fn demo_completed(&self, at: SystemTime, record: &Record) {
+        self.of_record(at, EventKind::DemoCompleted, record);
+    }
+
+    pub(crate) fn demo_adopted(&self, at: SystemTime, record: &Record) {
+        self.of_record(at, EventKind::DemoAdopted, record);
+    }
+
+    pub(crate) fn demo_refused(&self, at: SystemTime) {
+        self.of_nobody(at, EventKind::DemoRefused);
+    }
+
     pub(crate) fn ended(
         &self,
         at: SystemTime,

@@ -12,7 +12,10 @@ impl Event {
             EventKind::Created
             | EventKind::SignedIn
             | EventKind::Reauthenticated
-            | EventKind::Regenerated => tracing::info!(
+            | EventKind::Regenerated
+            | EventKind::DemoStarted
+            | EventKind::DemoCompleted
+            | EventKind::DemoAdopted => tracing::info!(
                 target: "sessile",
                 event,
                 handle = self.handle.map(tracing::field::display),
@@ -64,6 +67,7 @@ impl Event {
             EventKind::WriteLost { reason } => tracing::warn!(target: "sessile", event, reason),
             EventKind::EndsAsserted { count } => tracing::info!(target: "sessile", event, count),
             EventKind::StoreEmptied { count } => tracing::warn!(target: "sessile", event, count),
+            EventKind::DemoRefused => tracing::info!(target: "sessile", event),
             EventKind::JournalCollapsed => tracing::warn!(target: "sessile", event),
         }
     }

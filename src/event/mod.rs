@@ -17,6 +17,8 @@
 //! | `store_failed` | the store failed, with the `error`; likewise counted. This one is a warning |
 //! | `evicting` | a Redis was connected to that may drop sessions for want of memory, with its `policy`: a warning |
 //! | `mode` | the store went away (a warning, with the `error`), answers again, or is back: `mode`, and `after_ms`, how long the one before lasted |
+//! | `demo_started`, `demo_completed`, `demo_adopted` | a demo began, came to 100 %, was brought along by a user who signed in |
+//! | `demo_refused` | a client's address had started as many demos as the layer allows |
 //! | `promoted`, `not_promoted` | a session that was made while the store was away was brought to it, or not, with the `reason` |
 //! | `write_lost` | what was written while the store was away met another value there, which stays: a warning, with the `reason` |
 //! | `ends_asserted` | the store may have lost its last writes: the ends of the last minutes were sent again, `count` of them |
@@ -135,11 +137,19 @@ pub enum EventKind {
     },
     /// Ends did not fit into the journal: all sessions of their users end with them.
     JournalCollapsed,
+    /// A demo began.
+    DemoStarted,
+    /// A demo came to 100 %.
+    DemoCompleted,
+    /// A user who signed in brought a demo along.
+    DemoAdopted,
+    /// A client's address had started as many demos as the layer allows.
+    DemoRefused,
 }
 
 impl EventKind {
     /// How many there are.
-    pub(crate) const COUNT: usize = 16;
+    pub(crate) const COUNT: usize = 20;
 
     /// Its name in lines and figures.
     #[must_use]
@@ -165,6 +175,10 @@ impl EventKind {
         "ends_asserted",
         "store_emptied",
         "journal_collapsed",
+        "demo_started",
+        "demo_completed",
+        "demo_adopted",
+        "demo_refused",
     ];
 
     const fn number(&self) -> usize {
@@ -185,6 +199,10 @@ impl EventKind {
             Self::EndsAsserted { .. } => 13,
             Self::StoreEmptied { .. } => 14,
             Self::JournalCollapsed => 15,
+            Self::DemoStarted => 16,
+            Self::DemoCompleted => 17,
+            Self::DemoAdopted => 18,
+            Self::DemoRefused => 19,
         }
     }
 

@@ -11,8 +11,10 @@ use ipnet::IpNet;
 use super::SessionLayer;
 use crate::address::{ProxyHeader, StoredAddress};
 use crate::config::{Config, LimitRule, Timeouts};
+use crate::demo::DemoConfig;
 use crate::error::ConfigError;
 use crate::id::UserId;
+use crate::record::MessageBounds;
 use crate::risk::{Risk, RiskAction, RiskPolicy};
 use crate::session::Area;
 use crate::store::{AtLimit, ErasedStore, Outage, SessionStore, Settings, Shield};
@@ -29,6 +31,7 @@ const DAY: u64 = 24 * 3600;
 pub struct SessionLayerBuilder {
     store: Arc<dyn ErasedStore>,
     config: Config,
+    demo: DemoConfig,
     cookie_name: Option<String>,
     outage: Settings,
 }
@@ -38,6 +41,7 @@ impl SessionLayerBuilder {
         Self {
             store: Arc::new(store),
             config: Config::default(),
+            demo: DemoConfig::default(),
             cookie_name: None,
             outage: Settings::default(),
         }
@@ -211,6 +215,57 @@ impl SessionLayerBuilder {
         self
     }
 
+    /// The name of the demos' cookie. Default: `__Host-demo`; `demo` with [`insecure_cookies`](Self::insecure_cookies).
+    /// All else of it is as users' sessions have it.
+    pub fn demo_cookie_name(mut self, name: impl Into<String>) -> Self {
+        self.demo.cookie_name = Some(name.into());
+        self
+    }
+
+    /// A demo ends so long after it was started, whatever happens. Default: 24 hours.
+    pub const fn demo_timeout(mut self, timeout: Duration) -> Self {
+        self.demo.timeout = timeout;
+        self
+    }
+
+    /// A demo also ends when no request came to it for so long. Default: none, nothing moves its end, and activity is not
+    /// written down. With it, one write a demo and tenth of that time, at most one a minute.
+    pub const fn demo_idle_timeout(mut self, timeout: Duration) -> Self {
+        self.demo.idle = Some(timeout);
+        self
+    }
+
+    /// How many messages complete a demo that is started from now on. Default: 6.
+    pub const fn demo_steps(mut self, steps: u32) -> Self {
+        self.demo.steps = steps;
+        self
+    }
+
+    /// What a demo's conversation may have: messages, bytes of one of them, and bytes together, each message counted as the
+    /// JSON text that it is kept as. Default: 1,000, 64 KiB and 1 MiB. What is more is refused with 413. A demo is read in
+    /// one piece: at most 10,000 messages and 8 MiB.
+    pub const fn demo_messages(mut self, count: usize, each: usize, bytes: usize) -> Self {
+        self.demo.bounds = MessageBounds { count, bytes };
+        self.demo.message_bytes = each;
+        self
+    }
+
+    /// So many demos may be started from one client address within an hour, on all instances together; one more is refused
+    /// with 429 and `Retry-After`. Default: no such limit. Costs one store call for each demo that is started. Of an
+    /// address that is not known there is nothing to count; behind a proxy, set
+    /// [`trusted_proxies`](Self::trusted_proxies), or all clients are one.
+    pub const fn demo_budget(mut self, demos: u32) -> Self {
+        self.demo.budget = Some(demos);
+        self
+    }
+
+    /// What happens to demos while the store is away. Default: `Local`, with leases of a minute, whatever
+    /// [`outage`](Self::outage) says of users' sessions: a demo that goes on is worth more than one that is certain.
+    pub const fn demo_outage(mut self, outage: Outage) -> Self {
+        self.outage.demo_outage = outage;
+        self
+    }
+
     /// For how long a session that was made while the store was away lives on its instance, and is waited for by the
     /// others. Default: an hour, which is also the most: the store remembers for 15 minutes more whom it must not let in.
     pub const fn local_ttl(mut self, ttl: Duration) -> Self {
@@ -254,7 +309,7 @@ impl SessionLayerBuilder {
         }
         config.settle()?;
         let store = Shield::around(self.store, &self.outage)?;
-        let area = Area::new(store, self.config, self.outage.events);
+        let area = Area::new(store, self.config, self.demo, self.outage.events)?;
         Ok(SessionLayer::from_area(area))
     }
 }
@@ -263,6 +318,7 @@ impl fmt::Debug for SessionLayerBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SessionLayerBuilder")
             .field("config", &self.config)
+            .field("demo", &self.demo)
             .finish_non_exhaustive()
     }
 }

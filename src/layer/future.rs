@@ -93,6 +93,7 @@ where
                     return Poll::Ready(Ok(replacement(error)));
                 }
             };
+            let response = withheld(this.guard, response);
             // Not `is_server_error`: clients take what is above 599 for a 5xx (RFC 9110, 15).
             let failed = response.status().as_u16() >= 500;
             match this.guard {
@@ -122,6 +123,16 @@ fn finish<B>(guard: &mut Guard, response: Response<B>) -> Response<B> {
     response
 }
 
+/// The response, or what goes out in its place where nobody could tell whose request it was.
+fn withheld<B: Default>(guard: &Guard, response: Response<B>) -> Response<B> {
+    let error = guard
+        .0
+        .as_ref()
+        .filter(|context| context.was_read())
+        .and_then(|context| context.state().withheld(response.status()));
+    error.map_or(response, replacement)
+}
+
 /// The response that says why the handler's does not hold.
 fn replacement<B: Default>(error: Error) -> Response<B> {
     error.tell();
@@ -137,6 +148,9 @@ impl Drop for Guard {
     fn drop(&mut self) {
         if let Some(context) = &self.0 {
             context.abandon();
+            if let Some(demo) = context.asked_demo() {
+                demo.abandon();
+            }
         }
     }
 }
@@ -144,6 +158,13 @@ impl Drop for Guard {
 impl Context {
     /// Closes the staging; whether there is something to store before the response may go.
     fn has_work(&self, failed: bool) -> bool {
+        let demo = self
+            .asked_demo()
+            .is_some_and(|demo| demo.has_own_work(failed));
+        self.has_own_work(failed) || demo
+    }
+
+    fn has_own_work(&self, failed: bool) -> bool {
         if !self.was_read() {
             return false;
         }
@@ -157,10 +178,15 @@ impl Context {
 
     /// Makes the response final: the cookie, and what caches must know.
     fn finish<B>(&self, mut response: Response<B>) -> Response<B> {
-        if self.was_read() {
-            self.attach(response.headers_mut());
+        for context in [Some(self), self.asked_demo().map(|demo| &**demo)]
+            .into_iter()
+            .flatten()
+        {
+            if context.was_read() {
+                context.attach(response.headers_mut());
+            }
+            context.close();
         }
-        self.close();
         response
     }
 

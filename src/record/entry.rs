@@ -59,6 +59,20 @@ impl Entry {
 }
 
 impl Tombstone {
+    /// In the place of a session of which nothing is known but that it is over: of the nil handle.
+    pub(crate) fn of_nobody(end: End) -> Self {
+        Self {
+            handle: Handle::from(uuid::Uuid::nil()),
+            end,
+            successor: None,
+        }
+    }
+
+    /// Whether it is one of those.
+    pub(crate) fn is_of_nobody(&self) -> bool {
+        self.handle.as_uuid().is_nil()
+    }
+
     /// Until when a store keeps it: 15 min for a superseded id, 24 h otherwise.
     #[must_use]
     pub fn kept_until(&self) -> SystemTime {

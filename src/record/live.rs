@@ -7,11 +7,13 @@ use super::change::{After, Change, ChangeError, Changes, Op};
 use super::end::{End, EndReason};
 use super::packed::{Draft, Family, Packed, Part, VERSION, at};
 use crate::clock::{instant, micros, span_micros};
-use crate::id::{Handle, UserId};
+use crate::id::{Digest, Handle, Kind, RecordKey, UserId};
 use crate::key::DataName;
 
 /// Flag: the cookie outlives the browser's session.
 const PERSISTENT: u8 = 1;
+/// The part that names a demo session.
+const DEMO: &[u8] = b"demo";
 /// How long a user's record stays after its end, so that the reason can be told.
 const KEPT_USER: Duration = Duration::from_secs(2 * 3600);
 /// The same for a stranger's.
@@ -54,6 +56,40 @@ pub struct NewRecord {
     pub seen: Seen,
     /// The values, as JSON text.
     pub values: Vec<(DataName, Vec<u8>)>,
+}
+
+/// What a user's session knows of the demo session that its user brought along when they signed in: its name, and under
+/// which key it was then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DemoPointer {
+    /// Its public name, which stays.
+    pub handle: Handle,
+    /// Where it was kept when its user signed in.
+    pub key: RecordKey,
+}
+
+impl DemoPointer {
+    /// Handle, bucket and digest, separated by a space.
+    fn to_text(self) -> String {
+        format!(
+            "{} {} {}",
+            self.handle,
+            self.key.bucket,
+            self.key.digest.to_text()
+        )
+    }
+
+    fn from_text(text: &[u8]) -> Option<Self> {
+        let mut words = str::from_utf8(text).ok()?.split(' ');
+        Some(Self {
+            handle: words.next()?.parse().ok()?,
+            key: RecordKey {
+                kind: Kind::Demo,
+                bucket: u16::from_str_radix(words.next()?, 16).ok()?.into(),
+                digest: Digest::from_text(words.next()?)?,
+            },
+        })
+    }
 }
 
 /// When, from where and with what a session was last used: what a touch writes.
@@ -237,10 +273,71 @@ impl Record {
             .filter_map(|part| str::from_utf8(part.name).ok())
     }
 
-    /// How many bytes it has: what the record limit counts.
+    /// With the name of a demo session that its user brought along.
+    #[must_use]
+    pub fn with_demo(&self, demo: &DemoPointer) -> Self {
+        let text = demo.to_text();
+        let others = self.0.parts().filter(|part| !is_demo(part));
+        let pointer = Part {
+            family: Family::Unknown,
+            name: DEMO,
+            value: text.as_bytes(),
+        };
+        Self(self.0.draft().write(others.chain(std::iter::once(pointer))))
+    }
+
+    /// The demo session that its user brought along when they signed in.
+    #[must_use]
+    pub fn demo(&self) -> Option<DemoPointer> {
+        let mut parts = self.0.parts();
+        let part = parts.find(is_demo)?;
+        DemoPointer::from_text(part.value)
+    }
+
+    /// How many bytes it has, with its conversation.
     #[must_use]
     pub fn size(&self) -> usize {
         self.0.size()
+    }
+
+    /// How many bytes it has without its conversation: what the record limit counts.
+    #[must_use]
+    pub fn limited_size(&self) -> usize {
+        let messages = self.0.parts().filter(|part| part.family == Family::Message);
+        self.0.size() - messages.map(Part::len).sum::<usize>()
+    }
+
+    pub(super) fn message_parts(&self) -> impl Iterator<Item = &[u8]> {
+        self.0
+            .parts()
+            .filter(|part| part.family == Family::Message)
+            .map(|part| part.value)
+    }
+
+    /// With one message more.
+    pub(super) fn with_message(&self, text: &[u8]) -> Self {
+        let parts = self.0.parts().chain(std::iter::once(Part::message(text)));
+        Self(self.0.draft().write(parts))
+    }
+
+    /// With this conversation, in place of what it had. What its owner put behind it stays.
+    pub(crate) fn with_messages(&self, texts: &[impl AsRef<[u8]>]) -> Self {
+        let others = self.0.parts().filter(|part| part.family != Family::Message);
+        let messages = texts.iter().map(|text| Part::message(text.as_ref()));
+        Self(
+            self.0
+                .draft()
+                .write_before(others.chain(messages), self.0.tail()),
+        )
+    }
+
+    /// The same session, which is this user's from now on.
+    #[must_use]
+    pub fn adopted(&self, user: &UserId, seen: &Seen) -> Self {
+        let mut draft = self.0.draft();
+        draft.user = user.as_str();
+        draft.saw(seen);
+        Self(draft.write(self.0.parts()))
     }
 
     /// The record after `changes` and `seen`, both or neither. What `seen` holds only moves forward.
@@ -311,6 +408,10 @@ impl Record {
     pub(super) const fn packed(&self) -> &Packed {
         &self.0
     }
+}
+
+fn is_demo(part: &Part<'_>) -> bool {
+    part.family == Family::Unknown && part.name == DEMO
 }
 
 /// What a change leaves under its name, where it leaves something.

@@ -66,11 +66,15 @@ pub(super) struct Part<'a> {
     pub(super) value: &'a [u8],
 }
 
-/// A value of the session, or something that a newer version knows.
+/// What a part is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Family {
-    Value,
-    Unknown,
+    /// A value of the session.
+    Value = 0,
+    /// Something that is not the application's, or that a newer version knows.
+    Unknown = 1,
+    /// A message of the conversation; they stand in its order, and have no names.
+    Message = 2,
 }
 
 /// A record's bytes. What stands behind them in the same allocation is the owner's.
@@ -104,7 +108,6 @@ impl Packed {
     }
 
     /// What its owner put behind it.
-    #[cfg(feature = "redis")]
     pub(super) fn tail(&self) -> &[u8] {
         &self.0[self.size()..]
     }
@@ -189,10 +192,10 @@ impl<'a> Iterator for Parts<'a> {
         let (name, after) = after.split_at_checked(name_len)?;
         let (value, after) = after.split_at_checked(value_len)?;
         self.0 = after;
-        let family = if head[0] == 0 {
-            Family::Value
-        } else {
-            Family::Unknown
+        let family = match head[0] {
+            0 => Family::Value,
+            2 => Family::Message,
+            _ => Family::Unknown,
         };
         Some(Part {
             family,
@@ -211,16 +214,24 @@ impl<'a> Part<'a> {
         }
     }
 
+    pub(super) const fn message(text: &'a [u8]) -> Self {
+        Self {
+            family: Family::Message,
+            name: b"",
+            value: text,
+        }
+    }
+
     /// Whether no change names it and no clear removes it.
     pub(super) fn survives(&self, changes: &Changes) -> bool {
         match self.family {
-            Family::Unknown => true,
+            Family::Unknown | Family::Message => true,
             Family::Value => str::from_utf8(self.name)
                 .is_ok_and(|name| changes.get(name).is_none() && !changes.clears(name)),
         }
     }
 
-    const fn len(self) -> usize {
+    pub(super) const fn len(self) -> usize {
         PART_HEAD + self.name.len() + self.value.len()
     }
 }
@@ -290,7 +301,7 @@ impl<'a> Draft<'a> {
         }
         head[at::PARTS_LEN..at::END].copy_from_slice(&long(parts_len).to_le_bytes());
         for part in parts {
-            push(&mut rest, &[u8::from(part.family == Family::Unknown)]);
+            push(&mut rest, &[part.family as u8]);
             push(&mut rest, &short(part.name.len()).to_le_bytes());
             push(&mut rest, &long(part.value.len()).to_le_bytes());
             push(&mut rest, part.name);

@@ -5,6 +5,8 @@
 //! | `m` | what rarely changes: version, handle, created, signed in (`-`: never) and absolute end as the time since then, idle timeout, touch threshold, flags, length of the user, user |
 //! | `s` | what a touch changes: seen, address (`-`: none), length of the agent, agent |
 //! | `d:<name>` | a value, JSON |
+//! | `demo` | of the demo session that a user brought along: handle, bucket, digest |
+//! | `g:<n>` | the n-th message of a conversation, JSON, for stores that do not keep those apart |
 //! | `x` | the tombstone, alone: reason, at, handle, successor (`-`: none), length of the note, note |
 //!
 //! Fields are separated by one space, instants and durations are microseconds. What stands behind the last known
@@ -14,8 +16,6 @@ use std::borrow::Cow;
 use std::fmt;
 use std::io::Write as _;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rmp::decode::{read_map_len, read_str_len};
 use rmp::encode::{write_map_len, write_str_len};
 
@@ -56,7 +56,7 @@ impl Entry {
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         match self {
-            Self::Live(record) => write_record(record),
+            Self::Live(record) => write_record(record, true),
             Self::Ended(tombstone) => write_tombstone(tombstone),
         }
     }
@@ -91,10 +91,20 @@ impl Entry {
     }
 }
 
-fn write_record(record: &Record) -> Vec<u8> {
+impl Record {
+    /// The same map without its conversation, for a store that keeps that apart.
+    #[cfg(feature = "redis")]
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        write_record(self, false)
+    }
+}
+
+fn write_record(record: &Record, with_messages: bool) -> Vec<u8> {
     let draft = record.packed().draft();
+    let parts = record.packed().parts();
+    let parts = parts.filter(|part| with_messages || part.family != Family::Message);
     let mut out = Vec::with_capacity(record.size() + ROOM);
-    begin_map(&mut out, 2 + record.packed().parts().count());
+    begin_map(&mut out, 2 + parts.clone().count());
 
     // One after the other in the same place: they are short, and their lengths go before them.
     let mut text = Vec::with_capacity(record.size() + ROOM);
@@ -136,12 +146,16 @@ fn write_record(record: &Record) -> Vec<u8> {
     text.extend_from_slice(draft.seen_rest);
     put(&mut out, b"", b"s", &text);
 
-    for part in record.packed().parts() {
-        let prefix: &[u8] = match part.family {
-            Family::Value => b"d:",
-            Family::Unknown => b"",
-        };
-        put(&mut out, prefix, part.name, part.value);
+    let mut messages = 0_u32;
+    for part in parts {
+        match part.family {
+            Family::Value => put(&mut out, b"d:", part.name, part.value),
+            Family::Unknown => put(&mut out, b"", part.name, part.value),
+            Family::Message => {
+                put(&mut out, b"g:", messages.to_string().as_bytes(), part.value);
+                messages += 1;
+            }
+        }
     }
     out
 }
@@ -279,6 +293,7 @@ fn read_record(
         .filter(|(name, _)| *name != b"m" && *name != b"s")
         .map(|&(name, value)| match name.strip_prefix(b"d:") {
             Some(name) if str::from_utf8(name).is_ok() => Part::value(name, value),
+            _ if name.starts_with(b"g:") => Part::message(value),
             _ => Part {
                 family: Family::Unknown,
                 name,
@@ -301,7 +316,7 @@ fn read_tombstone(text: &[u8]) -> Result<Tombstone, MalformedRecord> {
     let handle = fields.handle()?;
     let successor = match fields.word()? {
         "-" => None,
-        text => Some(digest(text)?),
+        text => Some(Digest::from_text(text).ok_or(MALFORMED)?),
     };
     let note = fields.sized(End::MAX_NOTE_BYTES)?;
     Ok(Tombstone {
@@ -336,14 +351,6 @@ fn at(created: u64, after: &str) -> Result<u64, MalformedRecord> {
         .checked_add_signed(after)
         .filter(|micros| *micros < LATEST)
         .ok_or(MALFORMED)
-}
-
-fn digest(text: &str) -> Result<Digest, MalformedRecord> {
-    let mut bytes = [0u8; 32];
-    match URL_SAFE_NO_PAD.decode_slice(text, &mut bytes) {
-        Ok(32) => Ok(Digest::from_bytes(bytes)),
-        _ => Err(MALFORMED),
-    }
 }
 
 /// Fields separated by one space, read from the front.

@@ -5,21 +5,28 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use crate::config::Config;
+use crate::demo::{DemoConfig, Demos};
+use crate::error::ConfigError;
 use crate::event::Hub;
-use crate::id::{Born, Bucket, RecordKey, UserId};
+use crate::id::{Born, Bucket, Kind, RecordKey, UserId};
 use crate::policy::Policy;
 use crate::record::{Activity, Entry, Record, UserLog};
 use crate::risk::rates::Rates;
 use crate::session::Freshness;
 use crate::stats::{COUNTED_EVERY, Census, Latencies, Latency};
 use crate::store::{
-    Applied, Apply, Connections, Counts, Create, Created, EndSessions, EndedSessions, Ends, Health,
-    Mode, Outage, Replace, Replaced, Shield, StoreError, Told,
+    Append, Appended, Applied, Apply, Budget, Connections, Counts, Create, Created, EndSessions,
+    EndedSessions, Ends, Health, Mode, Outage, Replace, Replaced, Shield, Spend, Spent, StoreError,
+    Told, UNBOUNDED,
 };
 use std::time::{Duration, Instant, SystemTime};
 
 /// Configuration and store: one for each layer that was built.
 pub(crate) struct Area {
+    /// Which kind of sessions it has.
+    pub(crate) kind: Kind,
+    /// The demos beside users' sessions.
+    pub(crate) demos: Option<Arc<Demos>>,
     pub(crate) store: ToldStore,
     pub(crate) config: Config,
     pub(crate) events: Arc<Hub>,
@@ -44,15 +51,35 @@ pub(crate) struct Area {
 }
 
 impl Area {
-    /// `events`: those of the store too.
-    pub(crate) fn new(store: Shield, config: Config, events: Arc<Hub>) -> Self {
-        let began = store.now();
-        let ends = store.ends();
+    /// An area of users' sessions, with its demos.
+    pub(crate) fn new(
+        store: Shield,
+        config: Config,
+        demo: DemoConfig,
+        events: Arc<Hub>,
+    ) -> Result<Self, ConfigError> {
         store.watch();
+        let settled = demo.settle(&config)?;
+        let demos = Self::of(Kind::Demo, store.clone(), settled, Arc::clone(&events));
+        let demos = Demos {
+            area: Arc::new(demos),
+            config: demo,
+            tallies: Default::default(),
+        };
+        Ok(Self {
+            demos: Some(Arc::new(demos)),
+            ..Self::of(Kind::User, store, config, events)
+        })
+    }
+
+    fn of(kind: Kind, store: Shield, config: Config, events: Arc<Hub>) -> Self {
+        let ends = store.ends();
         Self {
-            began,
+            kind,
+            demos: None,
+            began: store.now(),
             store: ToldStore {
-                latencies: store.outage().map(|_| Latencies::new()),
+                latencies: store.outage(kind).map(|_| Latencies::new()),
                 store,
                 events: Arc::clone(&events),
             },
@@ -73,7 +100,7 @@ impl Area {
 
 impl Area {
     pub(crate) fn policy(&self) -> Policy {
-        Policy::of(&self.config, self.store.outage())
+        Policy::of(&self.config, self.store.outage(self.kind))
     }
 
     pub(crate) fn health(&self) -> Health {
@@ -140,21 +167,6 @@ impl ToldStore {
         self.store.health()
     }
 
-    pub(crate) fn create(
-        &self,
-        create: Create,
-    ) -> impl Future<Output = Result<Told<Created>, StoreError>> {
-        self.told(self.store.create(create))
-    }
-
-    pub(crate) fn load(
-        &self,
-        key: RecordKey,
-        born: Option<Born>,
-    ) -> impl Future<Output = Result<Told<Option<Entry>>, StoreError>> {
-        self.told(self.store.load(key, born))
-    }
-
     /// Reads several, for those who wait: each as far as it is known now.
     pub(crate) async fn look_each(
         &self,
@@ -163,40 +175,8 @@ impl ToldStore {
         self.store.look_each(keys).await
     }
 
-    pub(crate) fn outage(&self) -> Option<Outage> {
-        self.store.outage()
-    }
-
-    pub(crate) async fn load_each(
-        &self,
-        keys: &[(RecordKey, Option<Born>)],
-    ) -> Result<Vec<Told<Option<Entry>>>, StoreError> {
-        self.told(self.store.load_each(keys)).await
-    }
-
-    /// `read`: on what the changes rest.
-    pub(crate) fn apply(
-        &self,
-        apply: Apply,
-        read: Freshness,
-    ) -> impl Future<Output = Result<Told<Applied>, StoreError>> {
-        self.told(self.store.apply(apply, read))
-    }
-
-    pub(crate) fn replace(
-        &self,
-        replace: Replace,
-    ) -> impl Future<Output = Result<Told<Replaced>, StoreError>> {
-        self.told(self.store.replace(replace))
-    }
-
-    /// `known`: the record under the key, where one ends that the caller has read.
-    pub(crate) fn end(
-        &self,
-        end: EndSessions,
-        known: Option<Record>,
-    ) -> impl Future<Output = Result<Told<EndedSessions>, StoreError>> {
-        self.told(self.store.end(end, known))
+    pub(crate) fn outage(&self, kind: Kind) -> Option<Outage> {
+        self.store.outage(kind)
     }
 
     pub(crate) fn record(
@@ -227,10 +207,111 @@ impl ToldStore {
         self.latencies.as_ref()?.get()
     }
 
+    /// The same, asked by a request that waits no longer than its budget.
+    pub(crate) const fn within<'a>(&'a self, budget: &'a Budget) -> Asked<'a> {
+        Asked {
+            store: self,
+            budget,
+        }
+    }
+
+    pub(crate) fn budget(&self) -> Budget {
+        self.store.budget()
+    }
+
+    /// Outside of any request.
+    pub(crate) fn create(
+        &self,
+        create: Create,
+    ) -> impl Future<Output = Result<Told<Created>, StoreError>> {
+        self.within(&UNBOUNDED).create(create)
+    }
+
+    /// Outside of any request.
+    pub(crate) fn end(
+        &self,
+        end: EndSessions,
+        known: Option<Record>,
+    ) -> impl Future<Output = Result<Told<EndedSessions>, StoreError>> {
+        self.within(&UNBOUNDED).end(end, known)
+    }
+
+    /// Outside of any request.
     pub(crate) fn list(
         &self,
         user: UserId,
     ) -> impl Future<Output = Result<Vec<Record>, StoreError>> {
-        self.told(self.store.list(user))
+        self.within(&UNBOUNDED).list(user)
+    }
+}
+
+/// The store as one request asks it.
+#[derive(Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    store: &'a ToldStore,
+    budget: &'a Budget,
+}
+
+impl Asked<'_> {
+    pub(crate) async fn create(self, create: Create) -> Result<Told<Created>, StoreError> {
+        let Self { store, budget } = self;
+        store.told(store.store.create(create, budget)).await
+    }
+
+    pub(crate) async fn load(
+        self,
+        key: RecordKey,
+        born: Option<Born>,
+    ) -> Result<Told<Option<Entry>>, StoreError> {
+        let Self { store, budget } = self;
+        store.told(store.store.load(key, born, budget)).await
+    }
+
+    pub(crate) async fn load_each(
+        self,
+        keys: &[(RecordKey, Option<Born>)],
+    ) -> Result<Vec<Told<Option<Entry>>>, StoreError> {
+        let Self { store, budget } = self;
+        store.told(store.store.load_each(keys, budget)).await
+    }
+
+    /// `read`: on what the changes rest.
+    pub(crate) async fn apply(
+        self,
+        apply: Apply,
+        read: Freshness,
+    ) -> Result<Told<Applied>, StoreError> {
+        let Self { store, budget } = self;
+        store.told(store.store.apply(apply, read, budget)).await
+    }
+
+    pub(crate) async fn append(self, append: Append) -> Result<Told<Appended>, StoreError> {
+        let Self { store, budget } = self;
+        store.told(store.store.append(append, budget)).await
+    }
+
+    pub(crate) async fn spend(self, spend: Spend) -> Result<Spent, StoreError> {
+        let Self { store, budget } = self;
+        store.told(store.store.spend(spend, budget)).await
+    }
+
+    pub(crate) async fn replace(self, replace: Replace) -> Result<Told<Replaced>, StoreError> {
+        let Self { store, budget } = self;
+        store.told(store.store.replace(replace, budget)).await
+    }
+
+    /// `known`: the record under the key, where one ends that the caller has read.
+    pub(crate) async fn end(
+        self,
+        end: EndSessions,
+        known: Option<Record>,
+    ) -> Result<Told<EndedSessions>, StoreError> {
+        let Self { store, budget } = self;
+        store.told(store.store.end(end, known, budget)).await
+    }
+
+    pub(crate) async fn list(self, user: UserId) -> Result<Vec<Record>, StoreError> {
+        let Self { store, budget } = self;
+        store.told(store.store.list(user, budget)).await
     }
 }

@@ -14,18 +14,22 @@ use crate::error::Error;
 use crate::id::{Fresh, Kind, RecordKey, UserId};
 use crate::key::DataName;
 use crate::problem::ErrorKind;
-use crate::record::{Changes, End, EndReason, Entry, Guard, NewRecord, Op, Record, Seen};
-use crate::store::{Applied, Apply, Create, Created, Renewal};
+use crate::record::{
+    Changes, DemoPointer, End, EndReason, Entry, Guard, NewRecord, Op, Record, Seen,
+};
+use crate::store::{Applied, Apply, Create, Created, Renewal, UNBOUNDED};
 
 /// How long an update may contend with others for its value.
 const UPDATE_BOUND: Duration = Duration::from_secs(2);
 
 /// Everything that a new session is made from, but the id.
 #[derive(Clone)]
-pub(super) struct NewSession {
-    pub(super) user: Option<UserId>,
-    pub(super) persistent: bool,
-    pub(super) values: Vec<(DataName, Vec<u8>)>,
+pub(crate) struct NewSession {
+    pub(crate) user: Option<UserId>,
+    pub(crate) persistent: bool,
+    pub(crate) values: Vec<(DataName, Vec<u8>)>,
+    /// The demo that its user brought along.
+    pub(crate) demo: Option<DemoPointer>,
 }
 
 impl Context {
@@ -37,12 +41,14 @@ impl Context {
             Plan::Nothing => Ok(Outcome::Nothing),
             Plan::Moved => Err(Error::new(ErrorKind::SessionMoved)),
             Plan::Ended(end) => Err(Error::ended(&end)),
+            Plan::Unknown(error) => Err(error),
             Plan::Create(values) => {
                 let copy = keep.then(|| values.clone());
                 let new = NewSession {
                     user: None,
                     persistent: false,
                     values,
+                    demo: None,
                 };
                 match self.create(new).await {
                     Ok((_, outcome)) => Ok(outcome),
@@ -83,7 +89,7 @@ impl Context {
         let copy = (staged && keep).then(|| apply.changes.clone());
         let shown = self.area.config.remaining_header.as_ref();
         let seen = shown.and(apply.seen.clone());
-        let applied = self.area.store.apply(apply, read).await;
+        let applied = self.store().apply(apply, read).await;
         let applied = applied.map(|told| (told.outcome(), told.value));
         match applied {
             Ok((stored, Applied::Saved(_))) => {
@@ -118,7 +124,7 @@ impl Context {
     }
 
     /// What it means that a change was not made; the state follows.
-    pub(super) fn refused(&self, key: &RecordKey, outcome: Applied) -> Error {
+    pub(crate) fn refused(&self, key: &RecordKey, outcome: Applied) -> Error {
         let died = |end: End| {
             let mut state = self.state();
             if state.live().is_some_and(|live| live.key == *key) {
@@ -146,17 +152,18 @@ impl Context {
     }
 
     /// Makes a session and makes it this request's. If no cookie can go out for it any more, it is ended again.
-    pub(super) async fn create(
+    pub(crate) async fn create(
         self: &Arc<Self>,
         new: NewSession,
     ) -> Result<(RecordKey, Outcome), Error> {
         let fresh = Fresh::draw()?;
-        let bucket = match &new.user {
-            Some(user) => self.area.store.bucket(user),
-            None => fresh.bucket(),
+        let kind = self.area.kind;
+        let bucket = match (&new.user, kind) {
+            (Some(user), Kind::User) => self.area.store.bucket(user),
+            (None, _) | (_, Kind::Demo) => fresh.bucket(),
         };
         let id = fresh.id(bucket);
-        let key = id.key(Kind::User);
+        let key = id.key(kind);
         let limit = new
             .user
             .as_ref()
@@ -169,11 +176,17 @@ impl Context {
             limit,
             held: false,
         };
-        let created = self.area.store.create(create).await?;
+        let created = self.store().create(create).await?;
         let (freshness, outcome) = (created.freshness, created.outcome());
         let ended = self.area.created(created.value)?;
         let id = id.born(self.area.store.birth(freshness));
-        self.area.events.created(self.area.store.now(), &record);
+        match kind {
+            Kind::User => self.area.events.created(self.area.store.now(), &record),
+            Kind::Demo => self
+                .area
+                .events
+                .demo_started(self.area.store.now(), &record),
+        }
         self.area
             .tell_ended(&ended, EndReason::Limit, record.address());
         let adopted = self.state().adopt(id, key, record, freshness);
@@ -187,12 +200,21 @@ impl Context {
     }
 
     /// The response's own commit: its session, if it makes one, goes out with the response that waits for it.
-    /// `shared`: whether anything but the request itself still has the session: a stream, or a task.
+    /// `shared`: whether anything but the request itself still has the session: a stream, or a task. The demo of the same
+    /// request is committed after it, by itself.
     pub(crate) async fn commit_for_response(
         self: Arc<Self>,
         failed: bool,
         shared: bool,
     ) -> Result<(), Error> {
+        self.commit_last(failed, shared).await?;
+        match self.asked_demo() {
+            Some(demo) => demo.commit_last(failed, Arc::strong_count(demo) > 1).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn commit_last(self: &Arc<Self>, failed: bool, shared: bool) -> Result<(), Error> {
         let would_create = {
             let mut state = self.state();
             if failed {
@@ -233,10 +255,11 @@ impl Area {
     pub(super) fn new_record(&self, fresh: &Fresh, new: NewSession, seen: Seen) -> Record {
         let timeouts = self.config.timeouts(new.persistent);
         let now = self.store.now();
-        Record::new(&NewRecord {
+        let is_sign_in = self.kind == Kind::User && new.user.is_some();
+        let record = Record::new(&NewRecord {
             handle: fresh.handle(),
             created_at: now,
-            signed_in_at: new.user.as_ref().map(|_| now),
+            signed_in_at: is_sign_in.then_some(now),
             user: new.user,
             absolute_end: now + timeouts.absolute,
             idle_timeout: timeouts.idle,
@@ -245,7 +268,11 @@ impl Area {
             // Its first request is this one, and it was seen when it was made: slow handlers do not cost it idle time.
             seen: Seen { at: now, ..seen },
             values: new.values,
-        })
+        });
+        match new.demo {
+            Some(demo) => record.with_demo(&demo),
+            None => record,
+        }
     }
 
     /// A record without values, for a session that is made outside of any request.
@@ -254,6 +281,7 @@ impl Area {
             user: Some(user),
             persistent: false,
             values: Vec::new(),
+            demo: None,
         };
         self.new_record(fresh, new, seen)
     }
@@ -286,14 +314,14 @@ where
     let began = Instant::now();
     let _turn = context.turn().await;
     loop {
-        let (base, staged) = base(context, &name);
+        let (base, staged) = base(context, &name)?;
         let (json, value) = edit(base.as_deref())?;
         let guard = match staged {
             true => Guard::Any,
             false => Guard::Unchanged(base.map(Into::into)),
         };
         let change = Changes::guarded(name.clone(), guard, Op::Set(json));
-        match write_now(context, change).await? {
+        match write_now(context, change, Wait::AsUpdates).await? {
             Written::Saved(_) => return Ok(value),
             Written::Conflict if began.elapsed() < UPDATE_BOUND => reload(context).await?,
             Written::Conflict => {
@@ -312,10 +340,10 @@ pub(super) async fn increment(
     by: i64,
 ) -> Result<i64, Error> {
     let _turn = context.turn().await;
-    let (base, staged) = base(context, &name);
+    let (base, staged) = base(context, &name)?;
     let has_session = context.state().live().is_some();
     if has_session && !staged {
-        return match write_now(context, Changes::one(name, Op::Add(by))).await? {
+        return match write_now(context, Changes::one(name, Op::Add(by)), Wait::AsAll).await? {
             Written::Saved(Some(sum)) => Ok(sum),
             Written::Saved(None) | Written::Conflict => {
                 Err(Error::new(ErrorKind::StoreUnavailable)
@@ -332,19 +360,29 @@ pub(super) async fn increment(
             Error::new(ErrorKind::InvalidValue).with_detail("increment met no integer")
         })?;
     let set = Changes::one(name, Op::Set(sum.to_string().into_bytes()));
-    write_now(context, set).await.map(|_| sum)
+    write_now(context, set, Wait::AsAll).await.map(|_| sum)
 }
 
 /// The value as this request sees it, and whether it sees what it staged itself.
-fn base(context: &Context, name: &str) -> (Option<Vec<u8>>, bool) {
+fn base(context: &Context, name: &str) -> Result<(Option<Vec<u8>>, bool), Error> {
     let state = context.state();
     let staged = state.staged.get(name).is_some() || state.staged.clears(name);
     let base = match state.view(name) {
         View::Staged(json) => Some(json),
         View::Stored(record) => record.value(name).map(<[u8]>::to_vec),
         View::Absent => None,
+        View::Unknown(error) => return Err(error),
     };
-    (base, staged)
+    Ok((base, staged))
+}
+
+/// How long something is waited for.
+#[derive(Debug, Clone, Copy)]
+enum Wait {
+    /// No longer than what is left of the request's budget.
+    AsAll,
+    /// Updates of one value wait for each other: that has [a bound of its own](UPDATE_BOUND).
+    AsUpdates,
 }
 
 enum Written {
@@ -353,7 +391,7 @@ enum Written {
 }
 
 /// Stores one change at once, in a session that is made if there is none. It happens also if the caller goes away.
-async fn write_now(context: &Arc<Context>, changes: Changes) -> Result<Written, Error> {
+async fn write_now(context: &Arc<Context>, changes: Changes, wait: Wait) -> Result<Written, Error> {
     let context = Arc::clone(context);
     Finish::new(async move {
         let _writing = context.writing.lock().await;
@@ -367,6 +405,7 @@ async fn write_now(context: &Arc<Context>, changes: Changes) -> Result<Written, 
                 Identity::Dead(dead) if dead.lost && !state.staged.is_empty() => {
                     return Err(Error::ended(&dead.end));
                 }
+                Identity::Unknown(unknown) => return Err(unknown.error()),
                 Identity::Dead(_) | Identity::Stranger => {
                     if state.phase != Phase::Open {
                         return Err(Error::new(ErrorKind::ResponseSent));
@@ -383,7 +422,11 @@ async fn write_now(context: &Arc<Context>, changes: Changes) -> Result<Written, 
                     seen: None,
                     read: Some(read),
                 };
-                match context.area.store.apply(apply, freshness).await?.value {
+                let store = match wait {
+                    Wait::AsAll => context.store(),
+                    Wait::AsUpdates => context.area.store.within(&UNBOUNDED),
+                };
+                match store.apply(apply, freshness).await?.value {
                     Applied::Saved(sum) => {
                         context.state().saved(&key, changes.clone());
                         Written::Saved(sum)
@@ -401,6 +444,7 @@ async fn write_now(context: &Arc<Context>, changes: Changes) -> Result<Written, 
                     user: None,
                     persistent: false,
                     values: values.collect(),
+                    demo: None,
                 };
                 context.create(new).await?;
                 Written::Saved(None)
@@ -426,7 +470,8 @@ async fn reload(context: &Arc<Context>) -> Result<(), Error> {
     let Some(key) = context.state().live().map(|live| live.key) else {
         return Ok(());
     };
-    let told = context.area.store.load(key, None).await?;
+    let store = context.area.store.within(&UNBOUNDED);
+    let told = store.load(key, None).await?;
     let end = match told.value {
         Some(Entry::Live(record)) => {
             if let Identity::Live(live) = &mut context.state().identity

@@ -2,21 +2,23 @@
 
 use std::borrow::Cow;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, header};
 use tokio::sync::OnceCell;
 use tower_cookies::Cookies;
 
-use super::area::Area;
-use super::state::{Dead, Identity, Live, Phase, SUPERSEDED_GRACE, State};
+use super::area::{Area, Asked};
+use super::state::{Dead, Identity, Live, Phase, SUPERSEDED_GRACE, State, Unknown};
 use crate::address::client_address;
 use crate::cookie::Presented;
 use crate::error::Error;
-use crate::id::{Kind, RecordKey, SessionId};
-use crate::record::{Changes, EndReason, Entry, Record, Seen, Tombstone, cut};
-use crate::store::{EndScope, EndSessions, Told};
+use crate::id::{Born, RecordKey, SessionId};
+use crate::record::{
+    Added, Changes, EndReason, Entry, MessageBounds, NewMessage, Record, Seen, Tombstone, cut,
+};
+use crate::store::{Budget, EndScope, EndSessions, StoreError, Told, UNBOUNDED};
 
 /// A change of agent or network is written down at once, but not more often than this.
 const MOVED_TOUCH: Duration = Duration::from_secs(10);
@@ -43,9 +45,15 @@ pub(crate) struct Context {
     /// When the request began, by the store's clock.
     pub(crate) began_at: SystemTime,
     presented: Presented,
+    /// Of the second kind: the demo's.
+    presented_demo: Option<Box<Presented>>,
+    /// The demo of the same request, once somebody asks for it.
+    demo: OnceLock<Arc<Self>>,
     address: Option<IpAddr>,
     agent: Option<HeaderValue>,
     passive: bool,
+    /// What is left of the time that the request waits for the store.
+    pub(super) budget: Budget,
     loaded: OnceCell<()>,
     /// See [`turn`](Self::turn).
     turn: tokio::sync::Mutex<()>,
@@ -58,9 +66,14 @@ pub(crate) struct Context {
 impl Context {
     pub(crate) fn new(area: &Arc<Area>, headers: &HeaderMap, extensions: &Extensions) -> Self {
         let config = &area.config;
-        let presented = Presented::scan(headers, &config.cookie.name);
+        let demo_cookie = area
+            .demos
+            .as_ref()
+            .map(|demos| &*demos.area.config.cookie.name);
+        let (presented, presented_demo) =
+            Presented::scan(headers, &config.cookie.name, demo_cookie);
         // It tells whether to extend a session that is read.
-        let passive = !presented.is_empty()
+        let passive = (!presented.is_empty() || presented_demo.is_some())
             && (extensions.get::<Passive>().is_some()
                 || headers
                     .get(&SEC_PURPOSE)
@@ -76,6 +89,8 @@ impl Context {
             jar: extensions.get::<Cookies>().cloned(),
             began_at: area.store.now(),
             presented,
+            presented_demo,
+            demo: OnceLock::new(),
             address: client_address(
                 extensions,
                 headers,
@@ -84,6 +99,7 @@ impl Context {
             ),
             agent: headers.get(header::USER_AGENT).cloned(),
             passive,
+            budget: area.store.budget(),
             loaded: OnceCell::new(),
             turn: tokio::sync::Mutex::new(()),
             writing: tokio::sync::Mutex::new(()),
@@ -92,9 +108,53 @@ impl Context {
         }
     }
 
+    /// The demo of the same request, in its own area. `None`: this is one.
+    pub(crate) fn demo(&self) -> Option<Arc<Self>> {
+        let demos = self.area.demos.as_ref()?;
+        let demo = self.demo.get_or_init(|| {
+            Arc::new(Self {
+                area: Arc::clone(&demos.area),
+                outer: None,
+                jar: self.jar.clone(),
+                began_at: self.began_at,
+                presented: self.presented_demo.as_deref().copied().unwrap_or_default(),
+                presented_demo: None,
+                demo: OnceLock::new(),
+                address: self.address,
+                agent: self.agent.clone(),
+                passive: self.passive,
+                budget: self.budget.rest(),
+                loaded: OnceCell::new(),
+                turn: tokio::sync::Mutex::new(()),
+                writing: tokio::sync::Mutex::new(()),
+                state: Mutex::new(State::default()),
+            })
+        });
+        Some(Arc::clone(demo))
+    }
+
+    /// The same, if somebody asked for it.
+    pub(crate) fn asked_demo(&self) -> Option<&Arc<Self>> {
+        self.demo.get()
+    }
+
+    pub(crate) const fn address(&self) -> Option<IpAddr> {
+        self.address
+    }
+
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         // Nothing panics under it; if something did, the state is still one of its own.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The store, for no longer than this request waits for it. A stream that goes on behind its response waits for
+    /// each call as long as the store lets it.
+    pub(crate) fn store(&self) -> Asked<'_> {
+        let budget = match self.state().phase {
+            Phase::Open | Phase::Committing => &self.budget,
+            Phase::Closed | Phase::Abandoned => &UNBOUNDED,
+        };
+        self.area.store.within(budget)
     }
 
     /// Operations that change who this is, or that read and then write, take turns within a request: also with what
@@ -115,36 +175,51 @@ impl Context {
         self.loaded.initialized()
     }
 
-    /// Reads the session, once; all who ask share the answer. A failure is not kept.
+    /// Reads the session, once; all who ask share the answer, a failure too: the request is an unknown one's then.
     pub(crate) async fn load(&self) -> Result<(), Error> {
-        self.loaded.get_or_try_init(|| self.read()).await.copied()
+        self.loaded.get_or_init(|| self.read()).await;
+        self.must_be_known()
     }
 
-    async fn read(&self) -> Result<(), Error> {
+    /// Whether it could be told whose request this is.
+    pub(crate) fn must_be_known(&self) -> Result<(), Error> {
+        match self.state().unknown() {
+            Some(unknown) => Err(unknown.error()),
+            None => Ok(()),
+        }
+    }
+
+    async fn read(&self) {
         let mut ids = self.presented.iter();
         let identity = match (ids.next(), ids.next()) {
-            (None, _) => return Ok(()),
+            (None, _) => return,
             (Some(id), None) => {
-                let key = id.key(Kind::User);
-                let entry = self.area.store.load(key, id.birth()).await?;
-                self.identify([(id, key, entry)])
+                let key = id.key(self.area.kind);
+                let entry = self.store().load(key, id.birth()).await;
+                entry.map(|entry| self.identify([(id, key, entry)]))
             }
             // Boxed, for it is rare, and every handler's future would have room for it.
-            (Some(_), Some(_)) => Box::pin(self.read_twins()).await?,
+            (Some(_), Some(_)) => Box::pin(self.read_twins()).await,
         };
-        self.state().identity = identity;
-        Ok(())
+        self.state().identity =
+            identity.unwrap_or_else(|error| Identity::Unknown(Unknown::new(error)));
     }
 
-    async fn read_twins(&self) -> Result<Identity, Error> {
+    async fn read_twins(&self) -> Result<Identity, StoreError> {
         let ids: Vec<SessionId> = self.presented.iter().collect();
         let keys: Vec<_> = ids
             .iter()
-            .map(|id| (id.key(Kind::User), id.birth()))
+            .map(|id| (id.key(self.area.kind), id.birth()))
             .collect();
-        let entries = self.area.store.load_each(&keys).await?;
+        let entries = self.store().load_each(&keys).await?;
         let found = ids.into_iter().zip(keys).zip(entries);
         Ok(self.identify(found.map(|((id, (key, _)), entry)| (id, key, entry))))
+    }
+
+    /// Under which keys the session may be of which this request has the cookie, and what the ids say of its birth.
+    pub(super) fn presented_keys(&self) -> impl Iterator<Item = (RecordKey, Option<Born>)> {
+        let ids = self.presented.iter();
+        ids.map(|id| (id.key(self.area.kind), id.birth()))
     }
 
     /// Of twin cookies, the one that opens a session wins, wherever it stands; else one that can say why it does not.
@@ -206,7 +281,7 @@ impl Context {
     }
 
     fn is_touch_due(&self, record: &Record) -> bool {
-        if self.passive {
+        if self.passive || !self.area.config.touches {
             return false;
         }
         let Ok(age) = self.began_at.duration_since(record.seen_at()) else {
@@ -271,6 +346,20 @@ impl Context {
         state.unsent = None;
         // What could not be stored with the response is not for a later update to find.
         state.staged = Changes::default();
+    }
+
+    /// A message is in the conversation: what this request reads from now on has it.
+    pub(crate) fn said(&self, key: &RecordKey, message: &NewMessage, at: SystemTime) {
+        let any = MessageBounds {
+            count: usize::MAX,
+            bytes: usize::MAX,
+        };
+        if let Identity::Live(live) = &mut self.state().identity
+            && live.key == *key
+            && let Added::New(record, _) = live.record.added(message, any, at)
+        {
+            live.record = record;
+        }
     }
 
     /// The request died. A session whose cookie nobody will ever see is ended; one that is still being made will find

@@ -95,6 +95,8 @@ impl Context {
                 verified: Instant::now(),
             }),
             Identity::Dead(dead) => Known::Ended(dead.end.reason),
+            // What cannot be looked up is not served.
+            Identity::Unknown(_) => Known::Ended(EndReason::StoreLost),
             Identity::Stranger => Known::Nobody,
         }
     }
@@ -173,7 +175,7 @@ impl Area {
         let Some(told) = found else {
             let lease = self
                 .store
-                .outage()
+                .outage(self.kind)
                 .map_or(Duration::ZERO, |outage| outage.lease());
             if at.verified.elapsed() >= lease.max(PATIENCE) {
                 self.ends.tell(at.handle, EndReason::StoreLost);

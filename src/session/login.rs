@@ -17,12 +17,12 @@ use super::commit::NewSession;
 use super::context::Context;
 use super::finish::Finish;
 use super::info::Freshness;
-use super::state::{Identity, Live, Phase};
+use super::state::{Identity, Live, Phase, Unknown};
 use crate::error::Error;
 use crate::id::{Fresh, RecordKey, UserId};
 use crate::key::{DataName, Key};
 use crate::problem::ErrorKind;
-use crate::record::{Changes, End, EndReason, Op, Record};
+use crate::record::{Changes, DemoPointer, End, EndReason, Op, Record};
 use crate::store::{
     Applied, Apply, EndScope, EndSessions, EndedSession, Renewal, Replace, Replaced, SignIn,
 };
@@ -39,6 +39,7 @@ pub struct Login<'a> {
     keep: Vec<DataName>,
     with: Vec<(DataName, Vec<u8>)>,
     persistent: bool,
+    adopts: bool,
     failed: Option<Error>,
 }
 
@@ -50,6 +51,7 @@ impl<'a> Login<'a> {
             keep: Vec::new(),
             with: Vec::new(),
             persistent: false,
+            adopts: false,
             failed: None,
         }
     }
@@ -83,6 +85,18 @@ impl<'a> Login<'a> {
         self.persistent = true;
         self
     }
+
+    /// Brings the demo along that the request has a cookie of, with what was said in it: it is this user's from then on, under a
+    /// new id within its own slot, and the old one is dead. Nothing else of it crosses; the user's session keeps its name:
+    /// [`UserSession::demo`]. Two store calls more: the demo is read, if this request has not, and gets its id.
+    ///
+    /// Where there is no demo, where it is another user's already, or where it cannot be read or changed now because the store is
+    /// away, the login is one like any other, and the demo stays as it is, under its cookie. If the login fails after it, the
+    /// demo is its user's all the same: it is the same browser's, and they had proved who they are.
+    pub fn adopt_demo(mut self) -> Self {
+        self.adopts = true;
+        self
+    }
 }
 
 impl IntoFuture for Login<'_> {
@@ -96,6 +110,7 @@ impl IntoFuture for Login<'_> {
             keep,
             with,
             persistent,
+            adopts,
             failed,
             ..
         } = self;
@@ -107,8 +122,10 @@ impl IntoFuture for Login<'_> {
                 user: Some(user.clone()),
                 persistent,
                 values: with,
+                demo: None,
             };
-            session.context.sign_in(user.clone(), keep, new).await?;
+            let context = &session.context;
+            context.sign_in(user.clone(), keep, new, adopts).await?;
             Ok(UserSession::new(session, user))
         }))
     }
@@ -142,15 +159,25 @@ impl Context {
         user: UserId,
         keep: Vec<DataName>,
         mut new: NewSession,
+        adopts: bool,
     ) -> Result<(), Error> {
         if !user.is_valid() {
             return Err(Error::new(ErrorKind::InvalidUser));
         }
         let _turn = self.turn().await;
         self.must_be_open()?;
+        if adopts {
+            // First, so that the new session can name it.
+            new.demo = self.adopt_demo(&user).await?;
+        }
         let (before, keep) = self.crossing(&keep, &mut new.values);
         let Some(live) = before else {
-            return self.create(new).await.map(|_| self.forget_staged());
+            match self.unknown() {
+                Some(unknown) => self.sign_in_over(unknown, new).await?,
+                None => drop(self.create(new).await?),
+            }
+            self.forget_staged();
+            return Ok(());
         };
         if live.record.user() == Some(user.as_str())
             && self.sign_in_again(&live, &keep, &new).await?
@@ -161,6 +188,57 @@ impl Context {
         self.sign_in_from(&live, &keep, new).await?;
         self.forget_staged();
         Ok(())
+    }
+
+    /// Makes the request's demo this user's; `None` where there is none to be had.
+    async fn adopt_demo(&self, user: &UserId) -> Result<Option<DemoPointer>, Error> {
+        let (Some(demo), Some(demos)) = (self.demo(), &self.area.demos) else {
+            return Ok(None);
+        };
+        let _turn = demo.turn().await;
+        let unavailable = |error: Error| match error.kind() {
+            ErrorKind::StoreUnavailable => {
+                tracing::debug!(target: "sessile", %error, "a demo could not be brought along");
+                Ok(None)
+            }
+            _ => Err(error),
+        };
+        if let Err(error) = demo.load().await {
+            return unavailable(error);
+        }
+        let live = demo.state().live().cloned();
+        let Some(live) = live.filter(|live| {
+            live.record
+                .user()
+                .is_none_or(|whose| whose == user.as_str())
+        }) else {
+            return Ok(None);
+        };
+        let fresh = Fresh::draw()?;
+        match demo
+            .renew(&live, &fresh, Renewal::Adopted(user.clone()))
+            .await
+        {
+            Ok(Renewed::Done(record)) => {
+                let now = self.area.store.now();
+                self.area.events.demo_adopted(now, &record);
+                demos.tallies.adopted.add();
+                Ok(Some(DemoPointer {
+                    handle: record.handle(),
+                    key: fresh.id(live.key.bucket).key(live.key.kind),
+                }))
+            }
+            Ok(Renewed::Moved) => {
+                let end = End::new(EndReason::Regenerated, self.area.store.now());
+                demo.state().died(end);
+                Ok(None)
+            }
+            Ok(Renewed::Ended(end)) => {
+                demo.state().died(end);
+                Ok(None)
+            }
+            Err(error) => unavailable(error),
+        }
     }
 
     /// What this request was before, and which of the kept names must still come from there: what it staged itself
@@ -242,7 +320,7 @@ impl Context {
             note: None,
             before: None,
         };
-        let ended = match self.area.store.end(end, Some(live.record.clone())).await {
+        let ended = match self.store().end(end, Some(live.record.clone())).await {
             Ok(ended) => ended.value,
             Err(error) => {
                 self.take_back(key).await;
@@ -266,8 +344,7 @@ impl Context {
             return Ok(());
         }
         match self
-            .area
-            .store
+            .store()
             .apply(
                 Apply {
                     key,
@@ -295,6 +372,46 @@ impl Context {
         }
     }
 
+    fn unknown(&self) -> Option<Unknown> {
+        self.state().unknown().cloned()
+    }
+
+    /// Under an id that could not be looked up: as from no session; and whatever is under that id is over with it, here
+    /// at once, and in the store before it is read again. If that cannot be noted, the new session is ended.
+    async fn sign_in_over(
+        self: &Arc<Self>,
+        unknown: Unknown,
+        new: NewSession,
+    ) -> Result<(), Error> {
+        let (key, _) = self.create(new).await?;
+        for (old, born) in self.presented_keys() {
+            let (scope, reason) = match born {
+                None => (EndScope::One(old, None), EndReason::Regenerated),
+                // Another instance may have it and bring it for an hour yet: the mark of a regenerated id is not kept
+                // for so long.
+                Some(_) => (EndScope::Unborn(old), EndReason::LoggedOut),
+            };
+            let end = EndSessions {
+                scope,
+                reason,
+                note: None,
+                before: None,
+            };
+            match self.store().end(end, None).await {
+                Ok(told) => {
+                    let (ended, address) = (told.value.sessions, self.seen().address);
+                    self.area.tell_ended(&ended, reason, address.as_deref());
+                }
+                Err(error) => {
+                    self.take_back(key).await;
+                    self.state().identity = Identity::Unknown(unknown);
+                    return Err(error.into());
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Ends the session that was just made, and is nobody's again: also where its cookie is out already.
     async fn take_back(&self, key: RecordKey) {
         {
@@ -303,7 +420,13 @@ impl Context {
             state.cookie = super::state::Outgoing::Nothing;
             state.unsent = None;
         }
-        self.area.end_unsent(key).await;
+        let area = Arc::clone(&self.area);
+        let end = Finish::new(async move { area.end_unsent(key).await });
+        // It goes on where the request waits no longer.
+        match self.budget.left() {
+            Some(left) => drop(tokio::time::timeout(left, end).await),
+            None => end.await,
+        }
     }
 
     /// Gives the live session a new id, and makes that this request's.
@@ -322,7 +445,7 @@ impl Context {
             seen: self.seen(),
         };
         let is_sign_in = matches!(replace.renewal, Renewal::SignIn(_));
-        let told = self.area.store.replace(replace).await?;
+        let told = self.store().replace(replace).await?;
         let freshness = told.freshness;
         match told.value {
             Replaced::Replaced { record, ended } => {
@@ -352,7 +475,7 @@ impl Context {
         }
     }
 
-    pub(super) fn must_be_open(&self) -> Result<(), Error> {
+    pub(crate) fn must_be_open(&self) -> Result<(), Error> {
         match self.state().phase {
             Phase::Open => Ok(()),
             Phase::Committing | Phase::Closed | Phase::Abandoned => {

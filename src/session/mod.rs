@@ -31,7 +31,8 @@ use http::Extensions;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-pub(crate) use area::Area;
+pub(crate) use area::{Area, Asked};
+pub(crate) use commit::NewSession;
 pub use context::Passive;
 pub(crate) use context::{Context, Current};
 pub(crate) use finish::Finish;
@@ -83,6 +84,22 @@ impl fmt::Display for Outcome {
 /// An extractor (feature `axum`); without axum, [`from_extensions`](Self::from_extensions). Getting it reads the
 /// record, once a request however many ask: one store call, none without a cookie. Clones are the same session.
 ///
+/// # Under an id that cannot be looked up
+/// While the store is away, an id may be presented of which nothing is known here. Nobody can tell whose it is then, and
+/// nobody is told that it is nobody's:
+///
+/// - [`login`](Self::login) works wherever a session can be made, as from no session: nothing is
+///   [kept](Login::keep) but what this request staged. What is under the old id ends with it, now or, where that has to
+///   wait for the store, before the store is read again.
+/// - What returns a `Result` and needs the session is `StoreUnavailable`. [`user`](Self::user), [`handle`](Self::handle),
+///   [`info`](Self::info), [`freshness`](Self::freshness) and [`end`](Self::end) are `None`.
+/// - Without a login, a response of the handler's does not go out, for it may rest on that `None`: 503 with
+///   `Retry-After` does, and the cookie stays. Its own stands only where it is a 5xx, or a 4xx of a handler that asked the
+///   session nothing and staged nothing: a wrong password.
+///
+/// A handler that does something for strangers, beyond an answer, takes `Option<UserSession>`: that, as every other
+/// extractor, is 503 before the handler runs. So is this, by [`must_be_live`](Self::must_be_live).
+///
 /// See the [module](self) for when what is stored.
 #[derive(Clone)]
 pub struct Session {
@@ -94,21 +111,30 @@ impl Session {
     /// [`SessionLayer`](crate::SessionLayer) around the service.
     ///
     /// # Errors
-    /// `Misconfigured` without a layer; `StoreUnavailable` when the record cannot be read.
+    /// `Misconfigured` without a layer. A record that cannot be read is told by what would need it.
     pub fn from_extensions(
         extensions: &Extensions,
     ) -> impl Future<Output = Result<Self, Error>> + Send + use<> {
         let current = extensions
             .get::<Current>()
             .map(|current| Arc::clone(&current.0));
-        async move { Self::open(current.ok_or_else(|| missing_layer("Session"))?).await }
+        async move { Ok(Self::open(current.ok_or_else(|| missing_layer("Session"))?).await) }
+    }
+
+    /// The same for what has no use for a session that cannot be looked up: that is an error then.
+    #[cfg(feature = "axum")]
+    pub(crate) async fn known_from_extensions(extensions: &Extensions) -> Result<Self, Error> {
+        let current = extensions.get::<Current>();
+        let current = current.ok_or_else(|| missing_layer("Session"))?;
+        let context = Arc::clone(&current.0);
+        context.load().await?;
+        Ok(Self { context })
     }
 
     /// The session of the layer with this cookie name, where two layers with two names are around the service.
     ///
     /// # Errors
-    /// `Misconfigured` where no layer around the service has that name; `StoreUnavailable` when the record cannot be
-    /// read.
+    /// `Misconfigured` where no layer around the service has that name.
     pub fn from_extensions_by_cookie(
         extensions: &Extensions,
         cookie_name: &str,
@@ -123,25 +149,30 @@ impl Session {
             missing_layer("Session")
                 .with_detail(format!("no session layer has the cookie {cookie_name}"))
         });
-        async move { Self::open(context?).await }
+        async move { Ok(Self::open(context?).await) }
     }
 
-    async fn open(context: Arc<Context>) -> Result<Self, Error> {
-        context.load().await?;
-        Ok(Self { context })
+    /// Whatever is known of it: under an unknown id, too, one can sign in.
+    async fn open(context: Arc<Context>) -> Self {
+        if context.load().await.is_err() {
+            context.state().hand_out();
+        }
+        Self { context }
     }
 
     /// A value, as this request sees it: what it staged, else what was stored when the session was read.
     ///
     /// # Errors
-    /// `InvalidValue` when it does not decode as a `T`: that is never `None`.
+    /// `InvalidValue` when it does not decode as a `T`: that is never `None`. `StoreUnavailable` where the session could
+    /// not be looked up.
     pub fn get<T: DeserializeOwned>(&self, key: Key<T>) -> Result<Option<T>, Error> {
-        let view = self.context.state().view(key.name());
+        let view = self.context.state().look().view(key.name());
         // Decoded without the lock: a `Deserialize` is the application's code.
-        match &view {
-            View::Staged(json) => decode(key.name(), Some(json)),
+        match view {
+            View::Staged(json) => decode(key.name(), Some(&json)),
             View::Stored(record) => decode(key.name(), record.value(key.name())),
             View::Absent => Ok(None),
+            View::Unknown(error) => Err(error),
         }
     }
 
@@ -254,61 +285,7 @@ impl Session {
     /// # Errors
     /// `StoreUnavailable`: the session may still be there, and the cookie stays.
     pub async fn logout(&self) -> Result<Outcome, Error> {
-        let context = Arc::clone(&self.context);
-        Finish::new(async move {
-            let _turn = context.turn().await;
-            let (key, known) = {
-                let mut state = context.state();
-                state.staged = Changes::default();
-                match &state.identity {
-                    Identity::Live(live) => (live.key, live.record.clone()),
-                    // Its successor's cookie may be on its way: that one is not ours to remove.
-                    Identity::Dead(dead) if dead.moved => return Ok(Outcome::Nothing),
-                    Identity::Dead(_) => {
-                        state.cookie = Outgoing::Remove;
-                        return Ok(Outcome::Nothing);
-                    }
-                    Identity::Stranger => {
-                        // An id that the store does not know is of no use to anybody.
-                        if context.has_cookie() {
-                            state.cookie = Outgoing::Remove;
-                        }
-                        return Ok(Outcome::Nothing);
-                    }
-                }
-            };
-            let end = EndSessions {
-                scope: EndScope::One(key, None),
-                reason: EndReason::LoggedOut,
-                note: None,
-                before: None,
-            };
-            let told = context.area.store.end(end, Some(known)).await?;
-            let (outcome, ended) = (told.outcome(), told.value);
-            if ended.sessions.is_empty()
-                && outcome == Outcome::Committed
-                && let Some(Entry::Ended(tombstone)) =
-                    context.area.store.load(key, None).await?.value
-                && tombstone.end.reason == EndReason::Regenerated
-            {
-                // Another request was faster with a new id: that cookie is not ours to remove.
-                context.state().died(tombstone.end);
-                return Ok(Outcome::Nothing);
-            }
-            let address = context.seen().address;
-            context
-                .area
-                .tell_ended(&ended.sessions, EndReason::LoggedOut, address.as_deref());
-            let mut state = context.state();
-            state.identity = Identity::Stranger;
-            state.unsent = None;
-            state.cookie = Outgoing::Remove;
-            Ok(match outcome {
-                Outcome::Committed if ended.sessions.is_empty() => Outcome::Nothing,
-                outcome => outcome,
-            })
-        })
-        .await
+        Arc::clone(&self.context).log_out().await
     }
 
     /// Gives the session a new id: same data, same handle, same absolute end; the old id is dead. Do it whenever
@@ -336,6 +313,7 @@ impl Session {
         let user = self
             .context
             .state()
+            .look()
             .live()?
             .record
             .user()
@@ -346,12 +324,14 @@ impl Session {
     /// The session's public name, if there is one.
     #[must_use]
     pub fn handle(&self) -> Option<Handle> {
-        self.context.state().live().map(|live| live.record.handle())
+        let mut state = self.context.state();
+        state.look().live().map(|live| live.record.handle())
     }
 
     /// The session's times and circumstances, if there is one.
     #[must_use]
     pub fn info(&self) -> Option<SessionInfo> {
+        self.context.state().look();
         self.context.info()
     }
 
@@ -359,6 +339,7 @@ impl Session {
     /// may, unless it is [passive](Passive). No store call.
     #[must_use]
     pub fn remaining(&self) -> Option<Remaining> {
+        self.context.state().look();
         self.context.remaining()
     }
 
@@ -366,7 +347,8 @@ impl Session {
     /// verified before the store went away, or on this instance alone.
     #[must_use]
     pub fn freshness(&self) -> Option<Freshness> {
-        self.context.state().live().map(|live| live.freshness)
+        let mut state = self.context.state();
+        state.look().live().map(|live| live.freshness)
     }
 
     /// For what must not run on a lease: whether the store itself said what this request knows of its session.
@@ -374,6 +356,7 @@ impl Session {
     /// # Errors
     /// `StoreUnavailable` where it did not.
     pub fn must_be_live(&self) -> Result<(), Error> {
+        self.context.must_be_known()?;
         match self.freshness() {
             Some(Freshness::Stale | Freshness::Local) => {
                 Err(Error::new(ErrorKind::StoreUnavailable)
@@ -387,9 +370,9 @@ impl Session {
     /// Why and when the session ended whose cookie this request carries, if it is a dead one's.
     #[must_use]
     pub fn end(&self) -> Option<End> {
-        match &self.context.state().identity {
+        match &self.context.state().look().identity {
             Identity::Dead(dead) => Some(dead.end.clone()),
-            Identity::Live(_) | Identity::Stranger => None,
+            Identity::Live(_) | Identity::Stranger | Identity::Unknown(_) => None,
         }
     }
 
@@ -414,6 +397,66 @@ impl Context {
         Some(Remaining::of(&self.info()?, self.area.store.now()))
     }
 
+    /// Ends the session that this request has, if it has one.
+    pub(crate) async fn log_out(self: Arc<Self>) -> Result<Outcome, Error> {
+        let context = self;
+        Finish::new(async move {
+            let _turn = context.turn().await;
+            let (key, known) = {
+                let mut state = context.state();
+                state.staged = Changes::default();
+                match &state.identity {
+                    Identity::Live(live) => (live.key, live.record.clone()),
+                    // Its successor's cookie may be on its way: that one is not ours to remove.
+                    Identity::Dead(dead) if dead.moved => return Ok(Outcome::Nothing),
+                    Identity::Dead(_) => {
+                        state.cookie = Outgoing::Remove;
+                        return Ok(Outcome::Nothing);
+                    }
+                    Identity::Stranger => {
+                        // An id that the store does not know is of no use to anybody.
+                        if context.has_cookie() {
+                            state.cookie = Outgoing::Remove;
+                        }
+                        return Ok(Outcome::Nothing);
+                    }
+                    // Not noted for later: whoever makes ids up would fill the journal.
+                    Identity::Unknown(unknown) => return Err(unknown.error()),
+                }
+            };
+            let end = EndSessions {
+                scope: EndScope::One(key, None),
+                reason: EndReason::LoggedOut,
+                note: None,
+                before: None,
+            };
+            let told = context.store().end(end, Some(known)).await?;
+            let (outcome, ended) = (told.outcome(), told.value);
+            if ended.sessions.is_empty()
+                && outcome == Outcome::Committed
+                && let Some(Entry::Ended(tombstone)) = context.store().load(key, None).await?.value
+                && tombstone.end.reason == EndReason::Regenerated
+            {
+                // Another request was faster with a new id: that cookie is not ours to remove.
+                context.state().died(tombstone.end);
+                return Ok(Outcome::Nothing);
+            }
+            let address = context.seen().address;
+            context
+                .area
+                .tell_ended(&ended.sessions, EndReason::LoggedOut, address.as_deref());
+            let mut state = context.state();
+            state.identity = Identity::Stranger;
+            state.unsent = None;
+            state.cookie = Outgoing::Remove;
+            Ok(match outcome {
+                Outcome::Committed if ended.sessions.is_empty() => Outcome::Nothing,
+                outcome => outcome,
+            })
+        })
+        .await
+    }
+
     /// Gives the live session a new id, `None` if there is none.
     pub(crate) async fn renew_live(
         self: &Arc<Self>,
@@ -425,6 +468,7 @@ impl Context {
             Identity::Live(live) => live.clone(),
             Identity::Dead(dead) if dead.moved => return Err(Error::new(ErrorKind::SessionMoved)),
             Identity::Dead(_) | Identity::Stranger => return Ok(None),
+            Identity::Unknown(unknown) => return Err(unknown.error()),
         };
         let fresh = Fresh::draw()?;
         let error = match self.renew(&live, &fresh, renewal(&live.record)).await? {
@@ -447,7 +491,10 @@ impl Context {
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Session")
-            .field("handle", &self.handle())
+            .field(
+                "handle",
+                &self.context.state().live().map(|live| live.record.handle()),
+            )
             .finish_non_exhaustive()
     }
 }

@@ -6,6 +6,7 @@
 //!                  Dead ────────────────────────► │ │    │ login, regenerate
 //!                                                 │ └────┘
 //!                  Stranger ◄──────── logout ─────┘
+//!                  Unknown ─── login ──► Live
 //!
 //!       handler answered         response made
 //! Open ──────────────────► Committing ──────► Closed
@@ -17,12 +18,15 @@
 
 use std::time::{Duration, SystemTime};
 
+use http::StatusCode;
 use tokio::runtime;
 
 use super::info::Freshness;
+use crate::error::Error;
 use crate::id::{RecordKey, SessionId};
 use crate::key::DataName;
 use crate::record::{Changes, End, EndReason, Guard, Op, Record, Seen};
+use crate::store::StoreError;
 
 /// For so long after an id was superseded, a request that still carries it creates nothing: the response with the new
 /// one is on its way.
@@ -50,6 +54,8 @@ pub(crate) enum Identity {
     Live(Live),
     /// Of one that is over.
     Dead(Dead),
+    /// Of one that could not be looked up.
+    Unknown(Unknown),
 }
 
 #[derive(Debug, Clone)]
@@ -77,6 +83,32 @@ pub(crate) struct Dead {
     pub(crate) moved: bool,
     /// It ended while this request had something staged for it, which is not for another session.
     pub(crate) lost: bool,
+}
+
+/// A session of which nothing is known, not even whether there is one.
+#[derive(Debug, Clone)]
+pub(crate) struct Unknown {
+    /// Why.
+    why: StoreError,
+    /// A handler has it in hand, instead of an error.
+    handed_out: bool,
+    /// And was told that there is nothing in it.
+    looked_at: bool,
+}
+
+impl Unknown {
+    pub(crate) const fn new(why: StoreError) -> Self {
+        Self {
+            why,
+            handed_out: false,
+            looked_at: false,
+        }
+    }
+
+    /// What everything gets that would have to know.
+    pub(crate) fn error(&self) -> Error {
+        self.why.clone().into()
+    }
 }
 
 /// What the response says about the cookie.
@@ -127,6 +159,8 @@ pub(crate) enum Plan {
     Moved,
     /// The session that this was staged for is over.
     Ended(End),
+    /// What this was staged for is not known.
+    Unknown(Error),
 }
 
 /// A value as this request sees it.
@@ -134,14 +168,50 @@ pub(crate) enum View {
     Staged(Vec<u8>),
     Stored(Record),
     Absent,
+    /// Nobody can tell.
+    Unknown(Error),
 }
 
 impl State {
     pub(crate) fn live(&self) -> Option<&Live> {
         match &self.identity {
             Identity::Live(live) => Some(live),
-            Identity::Stranger | Identity::Dead(_) => None,
+            Identity::Stranger | Identity::Dead(_) | Identity::Unknown(_) => None,
         }
+    }
+
+    pub(crate) fn unknown(&self) -> Option<&Unknown> {
+        match &self.identity {
+            Identity::Unknown(unknown) => Some(unknown),
+            Identity::Stranger | Identity::Live(_) | Identity::Dead(_) => None,
+        }
+    }
+
+    /// A handler gets the session, whatever is known of it.
+    pub(crate) fn hand_out(&mut self) {
+        if let Identity::Unknown(unknown) = &mut self.identity {
+            unknown.handed_out = true;
+        }
+    }
+
+    /// A handler is about to be told what there is, or that there is nothing.
+    pub(crate) fn look(&mut self) -> &Self {
+        if let Identity::Unknown(unknown) = &mut self.identity {
+            unknown.looked_at = true;
+        }
+        self
+    }
+
+    /// Why a handler's response must not go out: it may rest on there being no session where nobody could tell. What
+    /// failed by itself says nothing of it; nor does a refusal, where the session was not looked at.
+    pub(crate) fn withheld(&self, status: StatusCode) -> Option<Error> {
+        let unknown = self.unknown()?;
+        let may_go = match status.as_u16() {
+            500.. => true,
+            400..=499 => !unknown.looked_at && self.staged.is_empty(),
+            _ => !unknown.handed_out,
+        };
+        (!may_go).then(|| unknown.error())
     }
 
     /// What was staged, else what is stored.
@@ -152,16 +222,18 @@ impl State {
                 Op::Remove | Op::Add(_) => View::Absent,
             };
         }
-        match self.live() {
-            Some(live) if !self.staged.clears(name) => View::Stored(live.record.clone()),
-            Some(_) | None => View::Absent,
+        match &self.identity {
+            _ if self.staged.clears(name) => View::Absent,
+            Identity::Live(live) => View::Stored(live.record.clone()),
+            Identity::Unknown(unknown) => View::Unknown(unknown.error()),
+            Identity::Stranger | Identity::Dead(_) => View::Absent,
         }
     }
 
     /// Whether storing what is staged means to make a session.
     pub(crate) fn would_create(&self) -> bool {
         match &self.identity {
-            Identity::Live(_) => false,
+            Identity::Live(_) | Identity::Unknown(_) => false,
             Identity::Dead(dead) if dead.moved || dead.lost => false,
             Identity::Dead(_) | Identity::Stranger => self.staged.writes(),
         }
@@ -195,6 +267,9 @@ impl State {
                 self.staged = Changes::default();
                 Plan::Ended(dead.end.clone())
             }
+            // It stays staged: a login may take it along.
+            Identity::Unknown(unknown) if !self.staged.is_empty() => Plan::Unknown(unknown.error()),
+            Identity::Unknown(_) => Plan::Nothing,
             Identity::Dead(_) | Identity::Stranger => {
                 let staged = std::mem::take(&mut self.staged);
                 // Removing from nothing is nothing.

@@ -2,13 +2,13 @@
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{Digest, Handle, RecordKey, UserId};
+use crate::id::{Bucket, Digest, Handle, RecordKey, UserId};
 use crate::key::DataName;
-use crate::record::{Changes, End, EndReason, Record, Seen};
+use crate::record::{Changes, End, EndReason, MessageBounds, NewMessage, Record, Seen};
 
 /// What happens when a user signs in who has as many sessions as allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -91,6 +91,67 @@ pub enum Applied {
     TooLarge,
 }
 
+/// Add a message to a live session's conversation.
+#[derive(Debug, Clone)]
+pub struct Append {
+    /// Whose.
+    pub key: RecordKey,
+    /// What.
+    pub message: NewMessage,
+    /// What the conversation may have with it.
+    pub bounds: MessageBounds,
+    /// For a message that was said earlier and reaches the store only now: when. `None`: it is said now.
+    pub at: Option<SystemTime>,
+    /// It may have been sent before: it is looked for among those that are there.
+    pub again: bool,
+}
+
+/// What came of [`Append`]. All but `Added` mean that nothing changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Appended {
+    /// It is there.
+    Added {
+        /// The instant that it has: no message before it has a later one.
+        at: SystemTime,
+        /// How many there are with it.
+        count: usize,
+    },
+    /// The id was superseded.
+    Moved,
+    /// The session is over; one that is not there is over as `store_lost`.
+    Ended(End),
+    /// It would be one more than the bounds allow, or too large.
+    Full,
+}
+
+/// Take one of a number of things that somebody may have within a span of time.
+#[derive(Debug, Clone, Copy)]
+pub struct Spend {
+    /// Whose: a digest of what they are known by.
+    pub whose: Digest,
+    /// How many there are.
+    pub most: u32,
+    /// Within how long, from the first one on.
+    pub within: Duration,
+}
+
+impl Spend {
+    /// Where it is counted.
+    pub(crate) fn bucket(&self) -> Bucket {
+        let [first, second, ..] = *self.whose.as_bytes();
+        Bucket::from(u16::from_be_bytes([first, second]))
+    }
+}
+
+/// What came of [`Spend`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spent {
+    /// One is taken.
+    Granted,
+    /// There are none left until then.
+    Exhausted(SystemTime),
+}
+
 /// Give a live session a new id.
 #[derive(Debug, Clone)]
 pub struct Replace {
@@ -120,6 +181,9 @@ pub enum Renewal {
     },
     /// Another session of the same user.
     SignIn(Box<SignIn>),
+    /// The same session, of a kind that is in no user's list, which is this user's from now on: data, handle and both
+    /// ends stay.
+    Adopted(UserId),
 }
 
 /// A sign-in from a session of the same user.
@@ -176,6 +240,9 @@ pub struct EndSessions {
 pub enum EndScope {
     /// The one under this key, whatever its kind; with the digest that took its place, if one did.
     One(RecordKey, Option<Digest>),
+    /// The one under this key, which may not be there yet: where nothing stands, a tombstone keeps it out. For an id that
+    /// was made while the store was away, and that another instance may still bring.
+    Unborn(RecordKey),
     /// The user's session of that name.
     Handle(UserId, Handle),
     /// All of the user's but this one.
@@ -189,7 +256,7 @@ pub enum EndScope {
 pub struct EndedSessions {
     /// Those that were live, and are over now.
     pub sessions: Vec<EndedSession>,
-    /// With [`EndScope::One`]: the record as last stored, if it was live.
+    /// With [`EndScope::One`] and [`EndScope::Unborn`]: the record as last stored, if it was live.
     pub last: Option<Record>,
     /// With [`EndScope::All`] and [`EndScope::Others`]: from when on sign-ins are let in.
     pub since: Option<SystemTime>,

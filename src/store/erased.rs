@@ -5,8 +5,8 @@ use std::pin::Pin;
 use std::time::{Duration, SystemTime};
 
 use super::{
-    Applied, Apply, Beat, Connections, Counts, Create, Created, EndSessions, EndedSessions, Ends,
-    Part, Replace, Replaced, SessionStore, StoreError,
+    Append, Appended, Applied, Apply, Beat, Connections, Counts, Create, Created, EndSessions,
+    EndedSessions, Ends, Part, Replace, Replaced, SessionStore, Spend, Spent, StoreError,
 };
 use crate::id::{Bucket, RecordKey, UserId};
 use crate::record::{Activity, Entry, Record, UserLog};
@@ -20,6 +20,7 @@ pub(crate) trait ErasedStore: Send + Sync {
     fn now(&self) -> SystemTime;
     fn bucket(&self, user: &UserId) -> Bucket;
     fn record_limit(&self) -> usize;
+    fn deadline(&self) -> Option<Duration>;
     fn parts(&self) -> Vec<Part>;
     fn part(&self, bucket: Bucket) -> Part;
     fn beat(&self, part: Part, least: u64) -> StoreFuture<'_, Beat>;
@@ -28,6 +29,8 @@ pub(crate) trait ErasedStore: Send + Sync {
     fn load(&self, key: RecordKey) -> StoreFuture<'_, Option<Entry>>;
     fn load_each<'a>(&'a self, keys: &'a [RecordKey]) -> StoreFuture<'a, Vec<Option<Entry>>>;
     fn apply(&self, apply: Apply) -> StoreFuture<'_, Applied>;
+    fn append(&self, append: Append) -> StoreFuture<'_, Appended>;
+    fn spend(&self, spend: Spend) -> StoreFuture<'_, Spent>;
     fn replace(&self, replace: Replace) -> StoreFuture<'_, Replaced>;
     fn end(&self, end: EndSessions) -> StoreFuture<'_, EndedSessions>;
     fn list(&self, user: UserId) -> StoreFuture<'_, Vec<Record>>;
@@ -49,6 +52,10 @@ impl<S: SessionStore> ErasedStore for S {
 
     fn record_limit(&self) -> usize {
         SessionStore::record_limit(self)
+    }
+
+    fn deadline(&self) -> Option<Duration> {
+        SessionStore::deadline(self)
     }
 
     fn parts(&self) -> Vec<Part> {
@@ -81,6 +88,14 @@ impl<S: SessionStore> ErasedStore for S {
 
     fn apply(&self, apply: Apply) -> StoreFuture<'_, Applied> {
         Box::pin(SessionStore::apply(self, apply))
+    }
+
+    fn append(&self, append: Append) -> StoreFuture<'_, Appended> {
+        Box::pin(SessionStore::append(self, append))
+    }
+
+    fn spend(&self, spend: Spend) -> StoreFuture<'_, Spent> {
+        Box::pin(SessionStore::spend(self, spend))
     }
 
     fn replace(&self, replace: Replace) -> StoreFuture<'_, Replaced> {

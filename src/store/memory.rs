@@ -8,9 +8,10 @@ use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicU64, AtomicUsize, Orderin
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
+use super::allowance::Allowances;
 use super::command::{
-    Applied, Apply, Create, Created, EndScope, EndSessions, EndedSessions, Renewal, Replace,
-    Replaced,
+    Append, Appended, Applied, Apply, Create, Created, EndScope, EndSessions, EndedSessions,
+    Renewal, Replace, Replaced, Spend, Spent,
 };
 use super::ends::Ends;
 use super::packed::Class;
@@ -68,6 +69,7 @@ struct Inner {
     cursor: AtomicUsize,
     swept: AtomicBool,
     ends: Ends,
+    allowances: Allowances,
 }
 
 /// Sets up a [`MemoryStore`].
@@ -167,6 +169,7 @@ impl MemoryStoreBuilder {
                 cursor: AtomicUsize::new(0),
                 swept: AtomicBool::new(false),
                 ends: ends.clone(),
+                allowances: Allowances::default(),
             }),
         }
     }
@@ -201,10 +204,10 @@ impl Inner {
         out
     }
 
-    /// Brings the totals up to date and lets go of the lock.
+    /// Brings the totals up to date, and then lets go of the lock: whoever drops an entry must not be counted before
+    /// whoever added it, or the totals would be less than nothing for a moment, and the store full.
     fn settle(&self, mut shard: MutexGuard<'_, Shard>) {
         let delta = shard.take_delta();
-        drop(shard);
         add(&self.entries, delta.entries);
         add(&self.bytes, delta.bytes);
         for (total, delta) in self.live.iter().zip(delta.live) {
@@ -212,6 +215,7 @@ impl Inner {
                 total.fetch_add(delta, Ordering::Relaxed);
             }
         }
+        drop(shard);
     }
 
     fn purge(&self, at: usize, most: usize) -> bool {
@@ -355,10 +359,22 @@ impl SessionStore for MemoryStore {
         }))
     }
 
+    async fn append(&self, append: Append) -> Result<Appended, StoreError> {
+        self.inner
+            .make_room(append.message.body.len() + CHANGE_OVERHEAD)?;
+        Ok(self.inner.write(append.key.bucket, |shard, now| {
+            rules::append(shard, now, &append)
+        }))
+    }
+
+    async fn spend(&self, spend: Spend) -> Result<Spent, StoreError> {
+        Ok(self.inner.allowances.spend(&spend, self.inner.now()))
+    }
+
     async fn replace(&self, replace: Replace) -> Result<Replaced, StoreError> {
         let grows = match &replace.renewal {
             Renewal::SignIn(sign_in) => sign_in.record.size(),
-            Renewal::SameSession | Renewal::Reauthenticated { .. } => 0,
+            Renewal::SameSession | Renewal::Reauthenticated { .. } | Renewal::Adopted(_) => 0,
         };
         self.inner.make_room(grows + CHANGE_OVERHEAD)?;
         Ok(self.inner.write(replace.key.bucket, |shard, now| {
@@ -369,6 +385,10 @@ impl SessionStore for MemoryStore {
     async fn end(&self, end: EndSessions) -> Result<EndedSessions, StoreError> {
         let bucket = match &end.scope {
             EndScope::One(key, _) => key.bucket,
+            EndScope::Unborn(key) => {
+                self.inner.make_room(CHANGE_OVERHEAD)?;
+                key.bucket
+            }
             EndScope::Handle(user, _) | EndScope::Others(user, _) | EndScope::All(user) => {
                 self.bucket(user)
             }

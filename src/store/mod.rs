@@ -4,6 +4,7 @@
 //! the contract, [`rules`] is the same contract as pure code, [`MemoryStore`] keeps it in this process, `RedisStore`
 //! (feature `redis`) in Redis.
 
+mod allowance;
 mod beat;
 mod command;
 #[cfg(feature = "test-util")]
@@ -30,8 +31,8 @@ use std::time::{Duration, SystemTime};
 
 pub use beat::{Beat, Part};
 pub use command::{
-    Applied, Apply, AtLimit, Create, Created, EndScope, EndSessions, EndedSession, EndedSessions,
-    Limit, Renewal, Replace, Replaced, SignIn,
+    Append, Appended, Applied, Apply, AtLimit, Create, Created, EndScope, EndSessions,
+    EndedSession, EndedSessions, Limit, Renewal, Replace, Replaced, SignIn, Spend, Spent,
 };
 pub use counts::{Connections, Counts};
 pub use ends::Ends;
@@ -39,8 +40,8 @@ pub(crate) use ends::Watch;
 pub(crate) use erased::ErasedStore;
 pub use error::{Failure, StoreError};
 pub use memory::{MemoryStore, MemoryStoreBuilder};
+pub(crate) use outage::{Budget, Settings, Shield, Told, UNBOUNDED};
 pub use outage::{Health, Mode, Outage};
-pub(crate) use outage::{Settings, Shield, Told};
 #[cfg(feature = "redis")]
 pub use redis::{RedisStore, RedisStoreBuilder};
 
@@ -77,12 +78,18 @@ use crate::record::{Activity, Entry, Record, UserLog};
 ///     end of what was [`before`](EndSessions::before) some instant spares who signed in from then on, and forbids what
 ///     began before it. `since` never moves back.
 /// 12. **Ending terminates**, in one step, however many sign in meanwhile.
-/// 13. **Ending what is not there is `Ok`**, and ends nothing: an unknown key, an unknown handle, another user's.
+/// 13. **Ending what is not there is `Ok`**, and ends nothing: an unknown key, an unknown handle, another user's. But
+///     [`EndScope::Unborn`] leaves a tombstone, of the nil handle, where nothing stands: what is created there later is
+///     refused for as long as the tombstone is kept.
 /// 14. **A record limit.** What would be larger than the store allows is `TooLarge`, and nothing changes.
 /// 15. **Nothing grows for ever**: an entry is dropped after [`Entry::kept_until`], and so are indexes and `since`.
 /// 16. **`Err` means that the store failed**, and nothing else. It is then unknown whether the operation happened.
+/// 17. **A conversation is added to**, in order, by `append` alone: parallel messages are lost by none, one that is sent
+///     [again](Append::again) is there once, and what would go over the [bounds](Append::bounds) changes nothing. The
+///     instants are the store's, and never go back. A `create` brings a conversation along; sent twice, it adds what is
+///     not there yet. `replace` keeps it, an end drops it, and the record limit does not count it.
 ///
-/// 17. **A user has a history**, which outlives their sessions: each sign-in, proof, new id and end of one of them stands
+/// 18. **A user has a history**, which outlives their sessions: each sign-in, proof, new id and end of one of them stands
 ///     in it once, written by the very step that made it so, and by no other; an end by the clocks does not. What the
 ///     application [recorded](Self::record) stands beside it. Both are bounded in number and age, and gone once they are
 ///     [erased](Self::erase).
@@ -101,6 +108,14 @@ pub trait SessionStore: Send + Sync + 'static {
     /// The most bytes that a record may have: rule 14. Default: no limit.
     fn record_limit(&self) -> usize {
         usize::MAX
+    }
+
+    /// The longest that an operation takes before it fails. A request waits no longer for all of its calls together:
+    /// what it has waited for one is not there for the next, which is dropped when the rest is over.
+    ///
+    /// Default: none, for a store that answers from this process.
+    fn deadline(&self) -> Option<Duration> {
+        None
     }
 
     /// Where a user's sessions are kept. The same user has the same bucket on every instance.
@@ -182,6 +197,19 @@ pub trait SessionStore: Send + Sync + 'static {
     /// Changes values, and what a touch changes, of a live session.
     fn apply(&self, apply: Apply) -> impl Future<Output = Result<Applied, StoreError>> + Send;
 
+    /// Adds a message to a live session's conversation.
+    fn append(&self, append: Append) -> impl Future<Output = Result<Appended, StoreError>> + Send;
+
+    /// Takes one of a number of things that somebody may have within a span of time, on all instances together. The
+    /// span begins with the first; the count is dropped after it.
+    ///
+    /// Default: an error, for a store that counts nothing.
+    fn spend(&self, _spend: Spend) -> impl Future<Output = Result<Spent, StoreError>> + Send {
+        std::future::ready(Err(StoreError::new(
+            "this store counts nothing: implement SessionStore::spend, or set no demo_budget",
+        )))
+    }
+
     /// Gives a live session a new id.
     fn replace(
         &self,
@@ -204,7 +232,7 @@ pub trait SessionStore: Send + Sync + 'static {
         activity: Activity,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// A user's history and activities, newest first: rule 17.
+    /// A user's history and activities, newest first: rule 18.
     fn log(&self, user: UserId) -> impl Future<Output = Result<UserLog, StoreError>> + Send;
 
     /// Drops both.

@@ -2,21 +2,21 @@
 //!
 //! Each function is one operation on one bucket, over anything that can get and put entries: a [`Shelf`]. They do no
 //! I/O and take the time as an argument. Whoever holds a bucket for itself, by a lock, a transaction or a single
-//! thread, and runs one of these over it, has kept rules 1 to 14. [`MemoryStore`](super::MemoryStore) is built so; the
+//! thread, and runs one of these over it, has kept rules 1 to 14, and 17. [`MemoryStore`](super::MemoryStore) is built so; the
 //! scripts of a remote store are measured against the same conformance suite.
 
 use std::time::{Duration, SystemTime};
 
 use super::command::{
-    Applied, Apply, AtLimit, Create, Created, EndScope, EndSessions, EndedSession, EndedSessions,
-    Limit, Renewal, Replace, Replaced, SignIn,
+    Append, Appended, Applied, Apply, AtLimit, Create, Created, EndScope, EndSessions,
+    EndedSession, EndedSessions, Limit, Renewal, Replace, Replaced, SignIn,
 };
 use super::outage::{Rule, holds};
 use crate::clock::{instant, micros};
 use crate::id::{Bucket, Digest, Kind, RecordKey, UserId};
 use crate::record::{
-    Activity, ChangeError, Changes, End, EndReason, Entry, HistoryEntry, HistoryEvent, Op, Record,
-    Tombstone, UserLog,
+    Activity, Added, ChangeError, Changes, End, EndReason, Entry, HistoryEntry, HistoryEvent, Op,
+    Record, Tombstone, UserLog,
 };
 
 /// What a `since` is set to: the next whole microsecond, so that a login that begins afterwards is told from one that
@@ -60,7 +60,7 @@ pub trait Shelf {
     /// Adds to a user's history, and drops the oldest of more than [`HistoryEntry::MOST`]. What is older than
     /// [`HistoryEntry::KEPT`] may be dropped.
     ///
-    /// Default: there is no history. Rule 17 is not kept then.
+    /// Default: there is no history. Rule 18 is not kept then.
     fn note(&mut self, _user: &UserId, _entry: HistoryEntry) {}
 
     /// The same of a user's activities.
@@ -96,13 +96,17 @@ pub fn create(shelf: &mut impl Shelf, now: SystemTime, create: &Create) -> Creat
         .filter(|_| !held || holds(Rule::CreateOnly));
     match there {
         Some(Entry::Live(there)) if there.handle() == record.handle() => {
+            if record.message_count() > 0 {
+                // Sent before, and more was said since.
+                shelf.put(key, Entry::Live(there.joined(record)));
+            }
             return Created::Created(Vec::new());
         }
         Some(Entry::Live(_)) => return Created::Exists,
         Some(Entry::Ended(tombstone)) => return Created::Refused(tombstone.end.reason),
         None => {}
     }
-    if record.size() > shelf.record_limit() {
+    if record.limited_size() > shelf.record_limit() {
         return Created::TooLarge;
     }
     let mut ended = Vec::new();
@@ -141,12 +145,36 @@ pub fn apply(shelf: &mut impl Shelf, now: SystemTime, apply: &Apply) -> Applied 
     };
     // What a lowered limit no longer allows goes on living, and may shrink.
     let grows = !apply.changes.is_empty() && changed.size() > record.size();
-    if grows && changed.size() > shelf.record_limit() {
+    if grows && changed.limited_size() > shelf.record_limit() {
         return Applied::TooLarge;
     }
     let sum = changed.sum(&apply.changes);
     shelf.put(&apply.key, Entry::Live(changed));
     Applied::Saved(sum)
+}
+
+/// Rules 1, 17.
+pub fn append(shelf: &mut impl Shelf, now: SystemTime, append: &Append) -> Appended {
+    let record = match live(shelf, now, &append.key) {
+        Ok(record) => record,
+        Err(NotLive::Moved(_)) => return Appended::Moved,
+        Err(NotLive::Ended(end)) => return Appended::Ended(end),
+    };
+    // Nothing was said later than now, whatever the clock of whoever tells of it.
+    let at = append.at.map_or(now, |at| at.min(now));
+    match record.added(&append.message, append.bounds, at) {
+        Added::New(with, at) => {
+            let count = with.message_count();
+            shelf.put(&append.key, Entry::Live(with));
+            let at = instant(at);
+            Appended::Added { at, count }
+        }
+        Added::There(at) => Appended::Added {
+            at: instant(at),
+            count: record.message_count(),
+        },
+        Added::Full => Appended::Full,
+    }
 }
 
 /// Rules 1, 8, 10, 11.
@@ -176,7 +204,7 @@ pub fn replace(shelf: &mut impl Shelf, now: SystemTime, replace: &Replace) -> Re
     };
     let user = listed_for(key, &record);
     let began_at = match renewal {
-        Renewal::SameSession => None,
+        Renewal::SameSession | Renewal::Adopted(_) => None,
         Renewal::Reauthenticated {
             signed_in_at,
             began_at,
@@ -200,6 +228,7 @@ pub fn replace(shelf: &mut impl Shelf, now: SystemTime, replace: &Replace) -> Re
             ..
         } => (record.renewed(*signed_in_at, *absolute_end, seen), None),
         Renewal::SignIn(sign_in) => (signed_in(&record, sign_in), sign_in.limit),
+        Renewal::Adopted(user) => (record.adopted(user, seen), None),
     };
     if next.size() > shelf.record_limit() && matches!(renewal, Renewal::SignIn(_)) {
         return Replaced::TooLarge;
@@ -215,7 +244,7 @@ pub fn replace(shelf: &mut impl Shelf, now: SystemTime, replace: &Replace) -> Re
         shelf.remove_member(user, &key.digest);
         shelf.add_member(user, *successor);
         let event = match renewal {
-            Renewal::SameSession => HistoryEvent::Regenerated,
+            Renewal::SameSession | Renewal::Adopted(_) => HistoryEvent::Regenerated,
             Renewal::Reauthenticated { .. } => HistoryEvent::Reauthenticated,
             Renewal::SignIn(_) => {
                 let reason = EndReason::Regenerated;
@@ -252,13 +281,13 @@ pub fn end(
         note: end.note.clone(),
     };
     match &end.scope {
-        EndScope::One(key, successor) => {
-            let last = end_one(shelf, now, key, over, *successor);
-            EndedSessions {
-                sessions: last.iter().map(ended_session).collect(),
-                last,
-                since: None,
+        EndScope::One(key, successor) => ended_one(end_one(shelf, now, key, over, *successor)),
+        EndScope::Unborn(key) => {
+            if shelf.get(key).is_none() {
+                shelf.put(key, Entry::Ended(Tombstone::of_nobody(over)));
+                return EndedSessions::default();
             }
+            ended_one(end_one(shelf, now, key, over, None))
         }
         EndScope::Handle(user, handle) => {
             end_where(shelf, now, bucket, user, &over, |r| r.handle() == *handle)
@@ -490,12 +519,12 @@ fn end_one(
     Some(record)
 }
 
-/// Rule 17: what the application says that a user did.
+/// Rule 18: what the application says that a user did.
 pub fn record(shelf: &mut impl Shelf, _now: SystemTime, user: &UserId, activity: Activity) {
     shelf.record(user, activity);
 }
 
-/// Rule 17: what is not too old of what happened to a user's sessions, and of what they did.
+/// Rule 18: what is not too old of what happened to a user's sessions, and of what they did.
 pub fn log(shelf: &impl Shelf, now: SystemTime, user: &UserId) -> UserLog {
     let mut log = shelf.log(user);
     log.forget(now);
@@ -508,6 +537,14 @@ fn note_end(shelf: &mut impl Shelf, user: &UserId, record: &Record, end: &End) {
         note: end.note.clone(),
     };
     shelf.note(user, HistoryEntry::of(record, end.at, event));
+}
+
+fn ended_one(last: Option<Record>) -> EndedSessions {
+    EndedSessions {
+        sessions: last.iter().map(ended_session).collect(),
+        last,
+        since: None,
+    }
 }
 
 /// Puts the tombstone in the record's place.

@@ -10,6 +10,7 @@ mod cancellation;
 mod config;
 mod conformance;
 mod cookies;
+mod demo;
 mod ended;
 mod events;
 mod expiry;

@@ -106,6 +106,48 @@ fn a_showcase_starts_while_redis_is_away_and_works_as_soon_as_it_is_there() {
 }
 
 #[test]
+fn under_an_id_that_nobody_can_look_up_one_signs_in_and_nothing_else() {
+    let mut server = Server::with(&["appendonly yes", "appendfsync always"]);
+    let mut client = Showcase::on(&server.url(), &[]).signed_in("alice");
+    let old = client.clone();
+    server.kill();
+    // Another process, that never read it.
+    let showcase = Showcase::on(&server.url(), &[]);
+    client.go_to(&showcase);
+    for path in ["/api/session", "/api/me", "/api/data/x", "/api/sessions"] {
+        let answer = client.get(path);
+        assert_eq!(
+            answer.refused(),
+            refusal(503, "store_unavailable"),
+            "{path}"
+        );
+        assert!(answer.header("retry-after").is_some(), "{path}");
+        assert_eq!(answer.set_cookie(), None, "{path}");
+    }
+    let answer = client.post("/api/logout");
+    assert_eq!(answer.refused(), refusal(503, "store_unavailable"));
+    assert_eq!(client.login("").refused().0, 422);
+    assert_eq!(client.cookie, old.cookie, "the cookie is left alone");
+    assert_eq!(client.login("alice").status, 200);
+    let session = client.get("/api/session").json();
+    assert_eq!(
+        (&session["user"], &session["freshness"]),
+        (&json!("alice"), &json!("local"))
+    );
+    server.restart();
+    wait_for("Redis knows who signed in", || {
+        let session = client.get("/api/session").json();
+        assert_eq!(session["user"], "alice");
+        (session["freshness"] == "live").then_some(())
+    });
+    let another = Showcase::on(&server.url(), &[]);
+    for showcase in [&showcase, &another] {
+        assert_ended(&mut old.at(showcase), "regenerated");
+        assert!(client.at(showcase).is_signed_in());
+    }
+}
+
+#[test]
 fn health_says_since_when_redis_is_away() {
     let mut server = Server::start();
     let showcase = Showcase::on(&server.url(), &[]);

@@ -9,8 +9,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sessile::record::{Activity, Entry, HistoryEntry, Record, UserLog};
 use sessile::store::wrappers::{Call, Spy};
 use sessile::store::{
-    Applied, Apply, Beat, Counts, Create, Created, EndSessions, EndedSessions, Part, Replace,
-    Replaced,
+    Append, Appended, Applied, Apply, Beat, Counts, Create, Created, EndSessions, EndedSessions,
+    Part, Replace, Replaced, Spend, Spent,
 };
 use sessile::{
     Bucket, Digest, Kind, ManualClock, MemoryStore, RecordKey, SessionStore, StoreError, UserId,
@@ -196,6 +196,14 @@ impl<S: SessionStore, Place: Send + Sync + 'static> SessionStore for In<S, Place
 
     async fn apply(&self, apply: Apply) -> Result<Applied, StoreError> {
         self.store.apply(apply).await
+    }
+
+    async fn append(&self, append: Append) -> Result<Appended, StoreError> {
+        self.store.append(append).await
+    }
+
+    async fn spend(&self, spend: Spend) -> Result<Spent, StoreError> {
+        self.store.spend(spend).await
     }
 
     async fn replace(&self, replace: Replace) -> Result<Replaced, StoreError> {

@@ -5,10 +5,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sessile::record::{Entry, NewRecord, Record, Seen};
+use sessile::record::{Entry, MessageBounds, MessageId, NewMessage, NewRecord, Record, Seen};
 use sessile::store::wrappers::{Call, Failing, Holding, Slow, Spy};
 use sessile::store::{
-    Apply, Create, Created, EndScope, EndSessions, Renewal, Replace, SessionStore, StoreError,
+    Append, Apply, Create, Created, EndScope, EndSessions, Renewal, Replace, SessionStore, Spend,
+    StoreError,
 };
 use sessile::{Bucket, Digest, EndReason, Handle, Kind, MemoryStore, RecordKey, UserId};
 
@@ -83,6 +84,30 @@ async fn call(store: &impl SessionStore, call: Call) -> Result<(), StoreError> {
                 seen: None,
             };
             store.apply(apply).await.map(drop)
+        }
+        Call::Append => {
+            let append = Append {
+                key: key(1),
+                message: NewMessage {
+                    id: MessageId::random().unwrap(),
+                    body: (*b"{\"role\":\"user\"}").into(),
+                },
+                bounds: MessageBounds {
+                    count: 9,
+                    bytes: 999,
+                },
+                at: None,
+                again: false,
+            };
+            store.append(append).await.map(drop)
+        }
+        Call::Spend => {
+            let spend = Spend {
+                whose: key(1).digest,
+                most: 1,
+                within: Duration::from_secs(60),
+            };
+            store.spend(spend).await.map(drop)
         }
         Call::Replace => {
             let replace = Replace {

@@ -90,6 +90,33 @@ pub async fn rule_03_a_second_end_changes_nothing<S: SessionStore>(store: Arc<S>
     assert_eq!(case.ended(made.key).await, tombstone);
 }
 
+/// What is there ends as by its key, and what is not there yet never is.
+pub async fn rule_13_the_end_of_what_may_come_keeps_it_out<S: SessionStore>(store: Arc<S>) {
+    let case = Case::new(store);
+    for new in [case.new_record(), case.stranger()] {
+        let key = case.key();
+        let ended = case.end(EndScope::Unborn(key), EndReason::LoggedOut).await;
+        assert_eq!((ended.sessions, ended.last), (Vec::new(), None));
+        assert_eq!(
+            case.create(key, &new).await,
+            Created::Refused(EndReason::LoggedOut)
+        );
+        let tombstone = case.ended(key).await;
+        assert!(tombstone.handle.as_uuid().is_nil());
+        // The first end counts, here too.
+        case.end(EndScope::Unborn(key), EndReason::Revoked).await;
+        assert_eq!(case.ended(key).await, tombstone);
+        let made = case.made_from(&new).await;
+        let ended = case
+            .end(EndScope::Unborn(made.key), EndReason::LoggedOut)
+            .await;
+        assert_eq!(ended.sessions.len(), 1);
+        assert_eq!(ended.last.map(|record| record.handle()), Some(made.handle));
+        assert_eq!(case.ended(made.key).await.handle, made.handle);
+    }
+    assert_eq!(case.listed().await, []);
+}
+
 /// By its name, from the list.
 pub async fn rule_03_ending_by_handle_ends_that_one_only<S: SessionStore>(store: Arc<S>) {
     let case = Case::new(store);

@@ -28,6 +28,7 @@
 //! A case is a function like any other; one can be called on its own, while a store is being built.
 
 mod changing;
+mod conversing;
 mod creating;
 mod crowding;
 mod earlier;
@@ -43,6 +44,7 @@ mod reviving;
 use std::future::Future;
 
 pub use changing::*;
+pub use conversing::*;
 pub use creating::*;
 pub use crowding::*;
 pub use earlier::*;
@@ -170,20 +172,33 @@ macro_rules! store_conformance {
                 rule_12_ending_all_terminates_while_somebody_signs_in_without_end
                 rule_13_ending_what_is_not_there_ends_nothing
                 rule_13_ending_what_is_over_ends_nothing
+                rule_13_the_end_of_what_may_come_keeps_it_out
                 rule_14_a_change_that_is_too_large_changes_nothing
                 rule_14_a_creation_that_is_too_large_changes_nothing
                 rule_14_a_sign_in_that_is_too_large_changes_nothing
                 rule_15_what_is_long_over_is_gone_for_everybody
                 rule_16_any_user_id_will_do
-                rule_17_a_history_is_bounded
-                rule_17_activities_are_kept_as_they_were_recorded
-                rule_17_each_of_several_that_end_stands_there
-                rule_17_each_step_of_a_life_stands_in_the_history
-                rule_17_in_parallel_each_stands_there_once
-                rule_17_what_changes_nothing_stands_nowhere
-                rule_17_what_is_erased_is_gone
-                rule_17_what_is_sent_twice_stands_there_once
-                rule_17_what_is_too_old_is_not_told
+                rule_18_a_history_is_bounded
+                rule_18_activities_are_kept_as_they_were_recorded
+                rule_18_each_of_several_that_end_stands_there
+                rule_18_each_step_of_a_life_stands_in_the_history
+                rule_18_in_parallel_each_stands_there_once
+                rule_18_what_changes_nothing_stands_nowhere
+                rule_18_what_is_erased_is_gone
+                rule_18_what_is_sent_twice_stands_there_once
+                rule_18_what_is_too_old_is_not_told
+                rule_17_a_conversation_is_not_the_records_size
+                rule_17_a_creation_brings_its_conversation_along
+                rule_17_a_message_of_before_has_its_own_instant
+                rule_17_a_message_that_is_sent_again_is_there_once
+                rule_17_a_new_id_keeps_the_conversation
+                rule_17_a_session_that_is_adopted_is_its_users
+                rule_17_an_end_in_parallel_is_not_undone
+                rule_17_messages_stand_in_order_with_the_stores_instants
+                rule_17_no_message_is_lost_while_the_id_changes
+                rule_17_parallel_messages_lose_none
+                rule_17_what_goes_over_the_bounds_changes_nothing
+                rule_17_what_is_over_takes_no_message
             }
         }
     };

@@ -1,4 +1,4 @@
-//! Rule 17: a user's history and activities.
+//! Rule 18: a user's history and activities.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -42,7 +42,7 @@ fn activity<S: SessionStore>(case: &Case<S>, n: usize) -> Activity {
 }
 
 /// Each step of a session's life stands there once, in order, with what is known of it.
-pub async fn rule_17_each_step_of_a_life_stands_in_the_history(store: Arc<impl SessionStore>) {
+pub async fn rule_18_each_step_of_a_life_stands_in_the_history(store: Arc<impl SessionStore>) {
     let case = Case::new(store);
     let first = case.made().await;
     let (key, _) = case.regenerated(first.key).await;
@@ -106,7 +106,7 @@ pub async fn rule_17_each_step_of_a_life_stands_in_the_history(store: Arc<impl S
 }
 
 /// What is sent twice has happened once, and stands there once.
-pub async fn rule_17_what_is_sent_twice_stands_there_once(store: Arc<impl SessionStore>) {
+pub async fn rule_18_what_is_sent_twice_stands_there_once(store: Arc<impl SessionStore>) {
     let case = Case::new(store);
     let new = case.new_record();
     let create = Create {
@@ -146,7 +146,7 @@ pub async fn rule_17_what_is_sent_twice_stands_there_once(store: Arc<impl Sessio
 }
 
 /// What changes nothing writes nothing.
-pub async fn rule_17_what_changes_nothing_stands_nowhere(store: Arc<impl SessionStore>) {
+pub async fn rule_18_what_changes_nothing_stands_nowhere(store: Arc<impl SessionStore>) {
     let case = Case::new(store);
     case.end_all().await;
     case.end_one(case.key()).await;
@@ -178,7 +178,7 @@ pub async fn rule_17_what_changes_nothing_stands_nowhere(store: Arc<impl Session
 }
 
 /// Each session that is ended with others stands there, with the reason; those of others do not.
-pub async fn rule_17_each_of_several_that_end_stands_there(store: Arc<impl SessionStore>) {
+pub async fn rule_18_each_of_several_that_end_stands_there(store: Arc<impl SessionStore>) {
     let case = Case::new(store);
     let other = case.somebody_else();
     other.made().await;
@@ -205,7 +205,7 @@ pub async fn rule_17_each_of_several_that_end_stands_there(store: Arc<impl Sessi
 }
 
 /// Whoever makes room for a login stands there, in parallel too.
-pub async fn rule_17_in_parallel_each_stands_there_once(store: Arc<impl SessionStore>) {
+pub async fn rule_18_in_parallel_each_stands_there_once(store: Arc<impl SessionStore>) {
     let case = Case::new(store);
     let limit = Limit {
         sessions: NonZeroU32::MIN.saturating_add(4),
@@ -240,7 +240,7 @@ pub async fn rule_17_in_parallel_each_stands_there_once(store: Arc<impl SessionS
 }
 
 /// A history is bounded, and the newest stay.
-pub async fn rule_17_a_history_is_bounded(store: Arc<impl SessionStore>) {
+pub async fn rule_18_a_history_is_bounded(store: Arc<impl SessionStore>) {
     let case = Case::new(store);
     let mut key = case.made().await.key;
     for _ in 0..HistoryEntry::MOST + 5 {
@@ -256,7 +256,7 @@ pub async fn rule_17_a_history_is_bounded(store: Arc<impl SessionStore>) {
 }
 
 /// What the application recorded is given back as it was, newest first, and bounded.
-pub async fn rule_17_activities_are_kept_as_they_were_recorded(store: Arc<impl SessionStore>) {
+pub async fn rule_18_activities_are_kept_as_they_were_recorded(store: Arc<impl SessionStore>) {
     let case = Case::new(store);
     let activities: Vec<_> = (0..Activity::MOST + 5)
         .map(|n| activity(&case, n))
@@ -281,7 +281,7 @@ pub async fn rule_17_activities_are_kept_as_they_were_recorded(store: Arc<impl S
 }
 
 /// What is too old is not told.
-pub async fn rule_17_what_is_too_old_is_not_told(store: Arc<impl SessionStore>) {
+pub async fn rule_18_what_is_too_old_is_not_told(store: Arc<impl SessionStore>) {
     let case = Case::new(store);
     let old = Activity {
         at: case.now() - Activity::KEPT - MINUTE,
@@ -294,7 +294,7 @@ pub async fn rule_17_what_is_too_old_is_not_told(store: Arc<impl SessionStore>) 
 }
 
 /// What was erased is gone, and a history may begin anew.
-pub async fn rule_17_what_is_erased_is_gone(store: Arc<impl SessionStore>) {
+pub async fn rule_18_what_is_erased_is_gone(store: Arc<impl SessionStore>) {
     let case = Case::new(store);
     let other = case.somebody_else();
     for case in [&case, &other] {

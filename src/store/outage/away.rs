@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::Notify;
 
 use super::breaker::{Breaker, Mode};
+use super::budget::Budget;
 use super::durable::Durable;
 use super::journal::{Added, Journal, JournalLimits, Step};
 use super::local;
@@ -19,21 +20,23 @@ use super::stamp::Stamp;
 use crate::clock::{Clock, SystemClock, instant, micros};
 use crate::error::ConfigError;
 use crate::event::Hub;
-use crate::id::{Born, Bucket, RecordKey};
+use crate::id::{Born, Bucket, Kind, RecordKey};
 use crate::record::{End, EndReason, Entry, Record, Tombstone};
+use crate::store::allowance::Allowances;
 use crate::store::{EndSessions, EndedSessions, ErasedStore, StoreError, rules};
 
 /// Leases, ends and local sessions are kept in so many pieces, each under its own lock.
 const SHARDS: usize = 64;
-/// So long a request waits for what must reach the store before it.
 /// A store remembers for 15 minutes longer whom it must not let in.
 const LOCAL_TTL: Duration = Duration::from_secs(3600);
+/// So long a request waits at most for what must reach the store before it.
 const PATIENCE: Duration = Duration::from_millis(250);
 
 /// How a layer's store is watched, and what is done without it.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     pub(crate) outage: Outage,
+    pub(crate) demo_outage: Outage,
     pub(crate) local_ttl: Duration,
     /// Leases take at most so many bytes; so do sessions that are made here, and what is written on leases.
     pub(crate) memory: usize,
@@ -47,13 +50,14 @@ pub(crate) struct Settings {
 impl Settings {
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         self.outage.check()?;
+        self.demo_outage.check()?;
         if self.local_ttl < Duration::from_secs(1) || self.local_ttl > LOCAL_TTL {
             return Err(ConfigError::new(format!(
                 "a local_ttl of {:?}: choose one from a second to an hour",
                 self.local_ttl
             )));
         }
-        if self.outage.refuses() && self.journal.is_some() {
+        if self.outage.refuses() && self.demo_outage.refuses() && self.journal.is_some() {
             return Err(ConfigError::new(
                 "Outage::Refuse ends nothing while the store is away, and needs no journal: leave journal_file out, or \
                  choose Lease or Local",
@@ -73,6 +77,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             outage: Outage::default(),
+            demo_outage: Outage::default(),
             local_ttl: LOCAL_TTL,
             memory: 64 << 20,
             clock: Arc::new(SystemClock),
@@ -86,7 +91,7 @@ impl Default for Settings {
 pub(crate) struct Away {
     pub(super) store: Arc<dyn ErasedStore>,
     pub(super) events: Arc<Hub>,
-    outage: Outage,
+    outages: [Outage; 2],
     local_ttl: Duration,
     shards: Box<[Mutex<Memory>]>,
     parts: RwLock<Vec<Arc<PartState>>>,
@@ -103,6 +108,8 @@ pub(crate) struct Away {
     instance: u32,
     began: SystemTime,
     watched: AtomicBool,
+    /// What is counted here while the store is away.
+    pub(super) allowances: Allowances,
 }
 
 impl Away {
@@ -116,9 +123,8 @@ impl Away {
             return Ok(None);
         }
         let limits = Limits {
-            lease: settings.outage.lease(),
+            outages: [settings.outage, settings.demo_outage],
             lease_bytes: settings.memory / SHARDS,
-            local: settings.outage.is_local(),
             local_ttl: settings.local_ttl,
             local_bytes: settings.memory / SHARDS,
             staged_bytes: settings.memory / SHARDS,
@@ -147,7 +153,7 @@ impl Away {
         }
         Ok(Some(Self {
             events: Arc::clone(&settings.events),
-            outage: settings.outage,
+            outages: [settings.outage, settings.demo_outage],
             local_ttl: settings.local_ttl,
             shards: shards.into_iter().map(Mutex::new).collect(),
             parts: RwLock::new(parts.into_iter().map(state).collect()),
@@ -161,6 +167,7 @@ impl Away {
             instance,
             began: now,
             watched: AtomicBool::new(false),
+            allowances: Allowances::default(),
             store: Arc::clone(store),
         }))
     }
@@ -177,16 +184,12 @@ impl Away {
         }
     }
 
-    pub(super) const fn outage(&self) -> Outage {
-        self.outage
+    pub(super) const fn outage(&self, kind: Kind) -> Outage {
+        self.outages[kind as usize]
     }
 
-    pub(super) const fn refuses(&self) -> bool {
-        self.outage.refuses()
-    }
-
-    pub(super) const fn has_leases(&self) -> bool {
-        !self.outage.refuses()
+    pub(super) const fn refuses(&self, kind: Kind) -> bool {
+        self.outages[kind as usize].refuses()
     }
 
     pub(super) fn birth(&self) -> Born {
@@ -417,7 +420,12 @@ impl Away {
     }
 
     /// Brings to the store what a session owes it, as far as that can be waited for; how the part is afterwards.
-    pub(super) async fn bring(self: &Arc<Self>, key: &RecordKey, part: &Arc<PartState>) -> Epoch {
+    pub(super) async fn bring(
+        self: &Arc<Self>,
+        key: &RecordKey,
+        part: &Arc<PartState>,
+        budget: &Budget,
+    ) -> Epoch {
         recovery::bring(self, *key, part);
         let brought = async {
             loop {
@@ -428,7 +436,11 @@ impl Away {
                 told.await;
             }
         };
-        if tokio::time::timeout(PATIENCE, brought).await.is_err() {
+        let patience = budget.left().map_or(PATIENCE, |left| left.min(PATIENCE));
+        let began = Instant::now();
+        let is_late = tokio::time::timeout(patience, brought).await.is_err();
+        budget.spend(began.elapsed());
+        if is_late {
             return part.epoch().as_away();
         }
         part.epoch()
@@ -439,6 +451,7 @@ impl Away {
         self: &Arc<Self>,
         bucket: Bucket,
         part: &Arc<PartState>,
+        budget: &Budget,
     ) -> Epoch {
         let due = self.memory(bucket).due(|other| other == bucket);
         let mut epoch = part.epoch();
@@ -446,7 +459,7 @@ impl Away {
             if !epoch.is_up() {
                 break;
             }
-            epoch = self.bring(&key, part).await;
+            epoch = self.bring(&key, part, budget).await;
         }
         epoch
     }
@@ -463,7 +476,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl std::fmt::Debug for Away {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Away")
-            .field("outage", &self.outage)
+            .field("outages", &self.outages)
             .finish_non_exhaustive()
     }
 }

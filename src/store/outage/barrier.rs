@@ -201,7 +201,8 @@ fn failure(outcomes: &[Result<(), Failure>]) -> Result<(), Failure> {
 
 fn end_sessions(pending: &PendingEnd) -> EndSessions {
     let (scope, before) = match &pending.scope {
-        PendingScope::Key(key) => (EndScope::One(*key, None), None),
+        // Whatever it was, it may not be there yet: another instance may have it, and be on its way.
+        PendingScope::Key(key) => (EndScope::Unborn(*key), None),
         PendingScope::Handle { user, handle, .. } => {
             (EndScope::Handle(user.clone(), *handle), None)
         }

@@ -7,7 +7,7 @@ use hashbrown::HashMap;
 
 use super::rule::{Rule, holds};
 use super::stamp::Stamp;
-use crate::id::{Bucket, Digest, Handle, RecordKey, UserId};
+use crate::id::{Bucket, Digest, Handle, Kind, RecordKey, UserId};
 use crate::record::{End, EndReason, Record, Tombstone};
 use crate::store::rules::signed_in_at;
 use crate::store::{EndScope, EndSessions};
@@ -144,7 +144,11 @@ impl Ended {
         if let Some((_, tombstone)) = self.keys.get(key) {
             return Some(tombstone.clone());
         }
-        let end = self.end_by_name(record)?;
+        // As in `rules`: demo sessions are in nobody's list.
+        let end = match key.kind {
+            Kind::User => self.end_by_name(record)?,
+            Kind::Demo => return None,
+        };
         Some(Tombstone {
             handle: record.handle(),
             end: end.clone(),
@@ -215,7 +219,10 @@ impl Ended {
             in_part(key.bucket) && !by_clock
         });
         let keys = keys.map(|(key, (_, tombstone))| {
-            let scope = EndScope::One(*key, tombstone.successor);
+            let scope = match tombstone.successor {
+                None if tombstone.is_of_nobody() => EndScope::Unborn(*key),
+                successor => EndScope::One(*key, successor),
+            };
             again(scope, &tombstone.end, None)
         });
         users.chain(handles).chain(keys).collect()

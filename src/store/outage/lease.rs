@@ -7,7 +7,7 @@ use hashbrown::HashMap;
 
 use super::rule::{Rule, holds};
 use super::stamp::Stamp;
-use crate::id::{RecordKey, UserId};
+use crate::id::{Kind, RecordKey, UserId};
 use crate::record::Record;
 
 /// What a lease takes besides its record: its places in the table and in the queue, and the allocator's share.
@@ -24,7 +24,8 @@ pub(crate) struct Leases {
     queue: VecDeque<(RecordKey, Stamp)>,
     bytes: usize,
     max_bytes: usize,
-    length: Duration,
+    /// For users' sessions, and for demo sessions.
+    lengths: [Duration; 2],
     /// Changes are numbered.
     changes: u64,
 }
@@ -40,14 +41,14 @@ struct Lease {
 }
 
 impl Leases {
-    /// Leases of this length; of zero: none are kept.
-    pub(crate) fn new(length: Duration, max_bytes: usize) -> Self {
+    /// Leases of these lengths; of zero: none are kept.
+    pub(crate) fn new(lengths: [Duration; 2], max_bytes: usize) -> Self {
         Self {
             table: HashMap::new(),
             queue: VecDeque::new(),
             bytes: 0,
             max_bytes,
-            length,
+            lengths,
             changes: 0,
         }
     }
@@ -55,7 +56,7 @@ impl Leases {
     /// The store had this record when it was asked at `sent`.
     pub(crate) fn keep(&mut self, key: RecordKey, record: Record, sent: Stamp, now: Stamp) {
         let size = record.size() + OVERHEAD;
-        if self.length.is_zero() || size > self.max_bytes {
+        if self.lengths[key.kind as usize].is_zero() || size > self.max_bytes {
             self.remove(&key);
             return;
         }
@@ -82,7 +83,7 @@ impl Leases {
     /// The record, if the lease still holds.
     pub(crate) fn get(&self, key: &RecordKey, now: Stamp) -> Option<&Record> {
         let lease = self.table.get(key)?;
-        self.is_valid(lease.sent, now).then_some(&lease.record)
+        self.is_valid(key, lease.sent, now).then_some(&lease.record)
     }
 
     /// Those of a user that hold: looks at every lease.
@@ -92,8 +93,8 @@ impl Leases {
         now: Stamp,
     ) -> impl Iterator<Item = (&RecordKey, &Record)> {
         self.table.iter().filter_map(move |(key, lease)| {
-            let is_theirs = lease.record.user() == Some(user.as_str());
-            (is_theirs && self.is_valid(lease.sent, now)).then_some((key, &lease.record))
+            let is_theirs = key.kind == Kind::User && lease.record.user() == Some(user.as_str());
+            (is_theirs && self.is_valid(key, lease.sent, now)).then_some((key, &lease.record))
         })
     }
 
@@ -155,8 +156,8 @@ impl Leases {
         self.bytes
     }
 
-    fn is_valid(&self, sent: Stamp, now: Stamp) -> bool {
-        !holds(Rule::LeaseLimit) || sent.age(now) <= self.length
+    fn is_valid(&self, key: &RecordKey, sent: Stamp, now: Stamp) -> bool {
+        !holds(Rule::LeaseLimit) || sent.age(now) <= self.lengths[key.kind as usize]
     }
 
     /// Drops what is over, a few at a time, and what is too much, oldest first.
@@ -166,14 +167,14 @@ impl Leases {
                 return;
             };
             let is_too_much = self.bytes > self.max_bytes;
-            if self.is_valid(filed, now) && !is_too_much {
+            if self.is_valid(&key, filed, now) && !is_too_much {
                 return;
             }
             self.queue.pop_front();
             let Some(lease) = self.table.get(&key) else {
                 continue;
             };
-            if lease.sent != filed && self.is_valid(lease.sent, now) {
+            if lease.sent != filed && self.is_valid(&key, lease.sent, now) {
                 // It was verified again since it was filed.
                 self.queue.push_back((key, lease.sent));
             } else {

@@ -9,7 +9,8 @@ use crate::id::{Born, Bucket, Digest, Handle, RecordKey, UserId};
 use crate::record::{End, EndReason, Entry, Record};
 use crate::store::rules::{self, Shelf};
 use crate::store::{
-    Applied, Apply, Create, Created, EndSessions, EndedSessions, Limit, Renewal, Replace, Replaced,
+    Append, Appended, Applied, Apply, Create, Created, EndSessions, EndedSessions, Limit, Renewal,
+    Replace, Replaced,
 };
 
 /// What a session takes besides its record.
@@ -43,11 +44,15 @@ struct Made {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Full;
 
+/// The clocks of two instances are not further apart than this: an id that was born later than that from now was made up.
+const CLOCK_SKEW: Duration = Duration::from_secs(15 * 60);
+
 /// Whether a session that is nowhere may still be brought to the store, by the instance that made it. `seconds`: now,
 /// since 1970.
 pub(super) fn may_come(born: Born, instance: u32, seconds: u32, ttl: Duration) -> bool {
     let age = Duration::from_secs(seconds.saturating_sub(born.at).into());
-    age < ttl && born.instance != instance
+    let ahead = Duration::from_secs(born.at.saturating_sub(seconds).into());
+    age < ttl && ahead <= CLOCK_SKEW && born.instance != instance
 }
 
 impl Locals {
@@ -113,6 +118,16 @@ impl Locals {
         Ok(applied)
     }
 
+    pub(crate) fn append(
+        &mut self,
+        append: &Append,
+        now: SystemTime,
+        at: Stamp,
+    ) -> Result<Appended, Full> {
+        self.has_room(append.message.body.len() + 512, now, at)?;
+        Ok(rules::append(&mut self.shelf, now, append))
+    }
+
     pub(crate) fn replace(
         &mut self,
         replace: &Replace,
@@ -124,7 +139,7 @@ impl Locals {
         let replaced = rules::replace(&mut self.shelf, now, replace);
         if let (Replaced::Replaced { .. }, Some(made)) = (&replaced, made) {
             let (began_at, limit) = match &replace.renewal {
-                Renewal::SameSession => (made.began_at, made.limit),
+                Renewal::SameSession | Renewal::Adopted(_) => (made.began_at, made.limit),
                 Renewal::Reauthenticated { began_at, .. } => (*began_at, made.limit),
                 Renewal::SignIn(sign_in) => (sign_in.began_at, sign_in.limit),
             };

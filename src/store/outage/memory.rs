@@ -15,10 +15,14 @@ use super::local::{self, Locals};
 use super::pursued::Pursued;
 use super::staged::{Staged, compared};
 use super::stamp::Stamp;
-use crate::id::{Handle, RecordKey, UserId};
-use crate::record::{ChangeError, End, EndReason, Entry, Guard, Op, Record, Tombstone};
-use crate::store::rules::{self, signed_in_at};
-use crate::store::{Applied, Apply, Create, Created, EndedSession, Renewal, Replace, Replaced};
+use crate::clock::instant;
+use crate::id::{Handle, Kind, RecordKey, UserId};
+use crate::record::{Added, ChangeError, End, EndReason, Entry, Guard, Op, Record, Tombstone};
+use crate::store::rules::{self, listed_for, signed_in_at};
+use crate::store::{
+    Append, Appended, Applied, Apply, Create, Created, EndedSession, Outage, Renewal, Replace,
+    Replaced,
+};
 pub(crate) use delivery::Delivery;
 
 /// Now, for this machine and for the store.
@@ -31,16 +35,21 @@ pub(crate) struct Moment {
 /// Bounds and lengths.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
-    /// For how long what was read may be served; zero: not at all.
-    pub(crate) lease: Duration,
+    /// For how long what was read may be served, and whether sessions may be made here and leases written to: for
+    /// users' sessions, and for demo sessions.
+    pub(crate) outages: [Outage; 2],
     pub(crate) lease_bytes: usize,
-    /// Whether sessions may be made here, and leases written to.
-    pub(crate) local: bool,
     pub(crate) local_ttl: Duration,
     pub(crate) local_bytes: usize,
     pub(crate) staged_bytes: usize,
     pub(crate) ends: usize,
     pub(crate) record_bytes: usize,
+}
+
+impl Limits {
+    const fn is_local(&self, kind: Kind) -> bool {
+        self.outages[kind as usize].is_local()
+    }
 }
 
 /// Leases, ends, local sessions and staged writes of some buckets.
@@ -83,7 +92,7 @@ pub(crate) enum Here {
 impl Memory {
     pub(crate) fn new(limits: Limits) -> Self {
         Self {
-            leases: Leases::new(limits.lease, limits.lease_bytes),
+            leases: Leases::new(limits.outages.map(Outage::lease), limits.lease_bytes),
             ended: Ended::new(limits.ends),
             locals: Locals::new(limits.local_bytes, limits.record_bytes, limits.local_ttl),
             staged: Staged::new(limits.staged_bytes),
@@ -186,7 +195,7 @@ impl Memory {
             .any(|change| change.guard != Guard::Any);
         // An update needs the value as it is, and says what it became: nobody knows.
         let writes = !apply.changes.is_empty();
-        if writes && (!self.limits.local || is_update) {
+        if writes && (!self.limits.is_local(apply.key.kind) || is_update) {
             return Course::Away;
         }
         let changed = match record.changed(&apply.changes, apply.seen.as_ref()) {
@@ -196,7 +205,8 @@ impl Memory {
             }
             Err(ChangeError::Conflict) => return Course::Here(Applied::Conflict, Here::Lease),
         };
-        if writes && changed.size() > record.size() && changed.size() > self.limits.record_bytes {
+        let grows = writes && changed.size() > record.size();
+        if grows && changed.limited_size() > self.limits.record_bytes {
             return Course::Here(Applied::TooLarge, Here::Lease);
         }
         let changes = compared(&apply.changes, record);
@@ -239,17 +249,91 @@ impl Memory {
         }
     }
 
+    /// Adding to a conversation.
+    pub(crate) fn append(&mut self, append: &Append, up: bool, now: Moment) -> Course<Appended> {
+        match self.local(&append.key, up, now) {
+            Course::Here(Entry::Live(_), _) => {
+                return match self.locals.append(append, now.store, now.here) {
+                    Ok(appended) => Course::Here(appended, Here::Local),
+                    Err(local::Full) => Course::Away,
+                };
+            }
+            Course::Here(Entry::Ended(tombstone), _) => {
+                return Course::Here(not_appended(tombstone), Here::Local);
+            }
+            Course::First => return Course::First,
+            Course::Ask | Course::Away => {}
+        }
+        if up {
+            return if self.staged.has(&append.key) {
+                Course::First
+            } else {
+                Course::Ask
+            };
+        }
+        match self.known(&append.key, now) {
+            Some(Entry::Live(record)) => self.append_to_lease(append, &record, now),
+            Some(Entry::Ended(tombstone)) => Course::Here(not_appended(tombstone), Here::Lease),
+            None => Course::Away,
+        }
+    }
+
+    /// It is said now, and sent later.
+    fn append_to_lease(
+        &mut self,
+        append: &Append,
+        record: &Record,
+        now: Moment,
+    ) -> Course<Appended> {
+        if !self.limits.is_local(append.key.kind) {
+            return Course::Away;
+        }
+        let (with, at) = match record.added(&append.message, append.bounds, now.store) {
+            Added::New(with, at) => (with, instant(at)),
+            Added::There(at) => {
+                let (at, count) = (instant(at), record.message_count());
+                return Course::Here(Appended::Added { at, count }, Here::Lease);
+            }
+            Added::Full => return Course::Here(Appended::Full, Here::Lease),
+        };
+        let later = Append {
+            at: Some(at),
+            again: true,
+            ..append.clone()
+        };
+        if self.staged.append(later).is_err() {
+            return Course::Away;
+        }
+        let count = with.message_count();
+        self.leases.put(&append.key, with);
+        Course::Here(Appended::Added { at, count }, Here::Lease)
+    }
+
+    /// The store added this message, the `count`-th.
+    pub(crate) fn appended(&mut self, append: &Append, at: SystemTime, count: usize, now: Moment) {
+        let Some(record) = self.leases.get(&append.key, now.here) else {
+            return;
+        };
+        match record.added(&append.message, append.bounds, at) {
+            Added::New(with, _) if with.message_count() == count => {
+                self.leases.put(&append.key, with);
+            }
+            // Others have added as well, which is not known here.
+            Added::New(..) | Added::There(_) | Added::Full => self.leases.remove(&append.key),
+        }
+    }
+
     /// Making a session.
     pub(crate) fn create(&mut self, create: &Create, up: bool, now: Moment) -> Course<Created> {
         if up {
             return Course::Ask;
         }
-        if !self.limits.local {
+        if !self.limits.is_local(create.key.kind) {
             return Course::Away;
         }
         let began_at = signed_in_at(&create.record).min(create.began_at);
-        if let Some(user) = create.record.user()
-            && self.ended.refuses_sign_in(user, began_at)
+        if let Some(user) = listed_for(&create.key, &create.record)
+            && self.ended.refuses_sign_in(user.as_str(), began_at)
         {
             return Course::Here(Created::Refused(EndReason::Revoked), Here::Local);
         }
@@ -322,7 +406,10 @@ impl Memory {
                     | Course::Away => Course::Away,
                 }
             }
-            (Some(Entry::Live(_)), Renewal::SameSession | Renewal::Reauthenticated { .. })
+            (
+                Some(Entry::Live(_)),
+                Renewal::SameSession | Renewal::Reauthenticated { .. } | Renewal::Adopted(_),
+            )
             | (None, _) => Course::Away,
         }
     }
@@ -334,7 +421,7 @@ impl Memory {
         now: Moment,
     ) -> Course<Replaced> {
         let began_at = match &replace.renewal {
-            Renewal::SameSession => None,
+            Renewal::SameSession | Renewal::Adopted(_) => None,
             Renewal::Reauthenticated {
                 signed_in_at,
                 began_at,
@@ -342,8 +429,8 @@ impl Memory {
             } => Some(*began_at.min(signed_in_at)),
             Renewal::SignIn(sign_in) => Some(signed_in_at(&sign_in.record).min(sign_in.began_at)),
         };
-        if let (Some(user), Some(began_at)) = (record.user(), began_at)
-            && self.ended.refuses_sign_in(user, began_at)
+        if let (Some(user), Some(began_at)) = (listed_for(&replace.key, record), began_at)
+            && self.ended.refuses_sign_in(user.as_str(), began_at)
         {
             return Course::Here(Replaced::Refused(EndReason::Revoked), Here::Local);
         }
@@ -356,7 +443,8 @@ impl Memory {
             Ok(replaced) => {
                 if let (Replaced::Replaced { .. }, Some(sent)) = (&replaced, sent) {
                     let over = End::new(EndReason::Regenerated, now.store);
-                    self.pursued.add(replace.key, name_of(record), &over, sent);
+                    self.pursued
+                        .add(replace.key, name_of(&replace.key, record), &over, sent);
                 }
                 Course::Here(replaced, Here::Local)
             }
@@ -431,7 +519,7 @@ impl Memory {
             Some(Entry::Live(record)) => record,
             Some(Entry::Ended(_)) | None => self.leases.get(key, now.here)?.clone(),
         };
-        name_of(&record)
+        name_of(key, &record)
     }
 }
 
@@ -455,8 +543,9 @@ impl Memory {
     }
 }
 
-fn name_of(record: &Record) -> Option<(UserId, Handle)> {
-    Some((record.user()?.into(), record.handle()))
+/// Demo sessions are in nobody's list: they have no other name than their key.
+fn name_of(key: &RecordKey, record: &Record) -> Option<(UserId, Handle)> {
+    Some((listed_for(key, record)?, record.handle()))
 }
 
 fn session(record: &Record) -> EndedSession {
@@ -471,6 +560,14 @@ fn not_applied(tombstone: Tombstone) -> Applied {
         Applied::Moved
     } else {
         Applied::Ended(tombstone.end)
+    }
+}
+
+fn not_appended(tombstone: Tombstone) -> Appended {
+    if tombstone.end.reason == EndReason::Regenerated {
+        Appended::Moved
+    } else {
+        Appended::Ended(tombstone.end)
     }
 }
 

@@ -13,6 +13,7 @@
 mod away;
 mod barrier;
 mod breaker;
+mod budget;
 mod durable;
 mod ended;
 mod file;
@@ -33,6 +34,7 @@ mod stamp;
 
 pub(crate) use away::Settings;
 pub use breaker::Mode;
+pub(crate) use budget::{Budget, UNBOUNDED};
 pub use policy::{Health, Outage};
 pub(crate) use rule::{Rule, holds};
 pub(crate) use shield::{Shield, Told};

@@ -17,7 +17,7 @@ use super::memory::Delivery;
 use super::part::{Change, PartState};
 use super::staged::is_done_at_most_once;
 use crate::id::{Bucket, RecordKey};
-use crate::store::{Applied, Created, EndSessions, Failure, StoreError};
+use crate::store::{Appended, Applied, Created, EndSessions, Failure, StoreError};
 
 /// Instances come back to the store not all in the same moment, but within this.
 const JITTER_MS: u32 = 200;
@@ -355,6 +355,16 @@ async fn carry(busy: Busy, part: Arc<PartState>, first: Delivery) {
                 }
                 Err(error) => Some(error),
             },
+            Delivery::Append(append) => match away.store.append((*append).clone()).await {
+                Ok(appended) => {
+                    if !away.memory(key.bucket).message_sent(&append, &appended) {
+                        away.events.write_lost(away.now(), appended_name(&appended));
+                    }
+                    None
+                }
+                // Sent twice, it is there once.
+                Err(error) => Some(error),
+            },
             Delivery::Write(apply) => match away.store.apply((*apply).clone()).await {
                 Ok(applied) => {
                     if !away.memory(key.bucket).written(&apply, &applied) {
@@ -386,6 +396,15 @@ const fn applied_name(applied: &Applied) -> &'static str {
         Applied::Conflict => "conflict",
         Applied::NotAnInteger => "not_an_integer",
         Applied::TooLarge => "too_large",
+    }
+}
+
+const fn appended_name(appended: &Appended) -> &'static str {
+    match appended {
+        Appended::Added { .. } => "saved",
+        Appended::Moved => "moved",
+        Appended::Ended(_) => "ended",
+        Appended::Full => "too_large",
     }
 }
 

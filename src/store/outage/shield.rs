@@ -7,16 +7,17 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::away::{Away, Settings};
+use super::budget::{Budget, UNBOUNDED};
 use super::memory::{Course, Here};
 use super::part::Epoch;
 use super::policy::{Health, Outage};
 use crate::error::ConfigError;
-use crate::id::{Born, Bucket, RecordKey, UserId};
+use crate::id::{Born, Bucket, Kind, RecordKey, UserId};
 use crate::record::{Activity, Entry, Record, UserLog};
 use crate::session::{Freshness, Outcome};
 use crate::store::{
-    Applied, Apply, Connections, Counts, Create, Created, EndScope, EndSessions, EndedSessions,
-    Ends, ErasedStore, Failure, Replace, Replaced, StoreError,
+    Append, Appended, Applied, Apply, Connections, Counts, Create, Created, EndScope, EndSessions,
+    EndedSessions, Ends, ErasedStore, Failure, Replace, Replaced, Spend, Spent, StoreError,
 };
 
 /// A store, and what is done while it is away. Without the latter, every call is the store's own.
@@ -24,6 +25,8 @@ use crate::store::{
 pub(crate) struct Shield {
     store: Arc<dyn ErasedStore>,
     away: Option<Arc<Away>>,
+    /// How long a request waits for the store.
+    deadline: Option<Duration>,
 }
 
 /// What an operation came to, and on what that rests.
@@ -69,6 +72,7 @@ impl Shield {
         settings.check()?;
         let away = Away::over(&store, settings)?;
         Ok(Self {
+            deadline: store.deadline(),
             store,
             away: away.map(Arc::new),
         })
@@ -88,6 +92,11 @@ impl Shield {
         }
     }
 
+    /// What a request may wait.
+    pub(crate) const fn budget(&self) -> Budget {
+        Budget::of(self.deadline)
+    }
+
     pub(crate) fn bucket(&self, user: &UserId) -> Bucket {
         self.store.bucket(user)
     }
@@ -101,8 +110,8 @@ impl Shield {
     }
 
     /// What is done while the store is away; `None`: it never is.
-    pub(crate) fn outage(&self) -> Option<Outage> {
-        self.away.as_ref().map(|away| away.outage())
+    pub(crate) fn outage(&self, kind: Kind) -> Option<Outage> {
+        self.away.as_ref().map(|away| away.outage(kind))
     }
 
     /// `None`: a store that is never away.
@@ -115,9 +124,10 @@ impl Shield {
         &self,
         key: RecordKey,
         born: Option<Born>,
+        budget: &Budget,
     ) -> Result<Told<Option<Entry>>, StoreError> {
         let Some(away) = &self.away else {
-            return self.store.load(key).await.map(Told::live);
+            return budget.wait(self.store.load(key)).await.map(Told::live);
         };
         away.watch();
         let part = away.part(key.bucket);
@@ -125,7 +135,7 @@ impl Shield {
         let mut sent = part.epoch();
         let mut course = away.memory(key.bucket).read(&key, sent.is_up(), now);
         if matches!(course, Course::First) {
-            sent = away.bring(&key, &part).await;
+            sent = away.bring(&key, &part, budget).await;
             now = away.moment();
             course = away.memory(key.bucket).read(&key, sent.is_up(), now);
         }
@@ -136,7 +146,7 @@ impl Shield {
             Course::First | Course::Away => return Err(away.error()),
             Course::Ask => {}
         }
-        let error = match self.store.load(key).await {
+        let error = match budget.wait(self.store.load(key)).await {
             Ok(entry) => {
                 part.answered(sent);
                 // By when it was sent: nothing here is later for it, and the clocks cost more than the rest.
@@ -162,17 +172,20 @@ impl Shield {
     pub(crate) async fn load_each(
         &self,
         keys: &[(RecordKey, Option<Born>)],
+        budget: &Budget,
     ) -> Result<Vec<Told<Option<Entry>>>, StoreError> {
         if self.away.is_none() {
             let keys: Vec<_> = keys.iter().map(|(key, _)| *key).collect();
-            let entries = self.store.load_each(&keys).await?;
+            let entries = budget.wait(self.store.load_each(&keys)).await?;
             return Ok(entries.into_iter().map(Told::live).collect());
         }
-        if let Some(loaded) = self.load_in_one_go(keys).await {
+        if let Some(loaded) = self.load_in_one_go(keys, budget).await {
             return Ok(loaded);
         }
         // One of them is not to be had from the store, or all are: each is known in its own way.
-        let loads = keys.iter().map(|(key, born)| self.load(*key, *born));
+        let loads = keys
+            .iter()
+            .map(|(key, born)| self.load(*key, *born, budget));
         let loaded = futures_util::future::join_all(loads).await;
         // One that opens a session is enough.
         let opens = |told: &Result<Told<Option<Entry>>, StoreError>| matches!(told, Ok(told) if matches!(told.value, Some(Entry::Live(_))));
@@ -209,8 +222,8 @@ impl Shield {
         let together: Vec<_> = plain.iter().map(|n| keys[*n]).collect();
         let loaded = match &self.away {
             _ if together.is_empty() => None,
-            Some(_) => self.load_in_one_go(&together).await,
-            None => self.load_each(&together).await.ok(),
+            Some(_) => self.load_in_one_go(&together, &UNBOUNDED).await,
+            None => self.load_each(&together, &UNBOUNDED).await.ok(),
         };
         match loaded {
             Some(loaded) => {
@@ -221,11 +234,13 @@ impl Shield {
             // That it failed is for the breaker to know: one of them says it.
             None => {
                 if let Some(&n) = plain.first() {
-                    found[n] = self.load(keys[n].0, keys[n].1).await.ok();
+                    found[n] = self.load(keys[n].0, keys[n].1, &UNBOUNDED).await.ok();
                 }
             }
         }
-        let each = others.iter().map(|&n| self.load(keys[n].0, keys[n].1));
+        let each = others
+            .iter()
+            .map(|&n| self.load(keys[n].0, keys[n].1, &UNBOUNDED));
         for (n, told) in others
             .iter()
             .zip(futures_util::future::join_all(each).await)
@@ -239,6 +254,7 @@ impl Shield {
     async fn load_in_one_go(
         &self,
         keys: &[(RecordKey, Option<Born>)],
+        budget: &Budget,
     ) -> Option<Vec<Told<Option<Entry>>>> {
         let away = self.away.as_ref()?;
         away.watch();
@@ -253,7 +269,7 @@ impl Shield {
             return None;
         }
         let plain: Vec<_> = keys.iter().map(|(key, _)| *key).collect();
-        let entries = self.store.load_each(&plain).await.ok()?;
+        let entries = budget.wait(self.store.load_each(&plain)).await.ok()?;
         let then = away.moment();
         let loaded = plain.iter().zip(entries).map(|(key, entry)| {
             let entry = away.memory(key.bucket).loaded(key, entry, now.here, then);
@@ -262,9 +278,13 @@ impl Shield {
         Some(loaded.collect())
     }
 
-    pub(crate) async fn create(&self, create: Create) -> Result<Told<Created>, StoreError> {
+    pub(crate) async fn create(
+        &self,
+        create: Create,
+        budget: &Budget,
+    ) -> Result<Told<Created>, StoreError> {
         let Some(away) = &self.away else {
-            return self.store.create(create).await.map(Told::live);
+            return budget.wait(self.store.create(create)).await.map(Told::live);
         };
         away.watch();
         let part = away.part(create.key.bucket);
@@ -279,7 +299,7 @@ impl Shield {
                 Course::First | Course::Away => return Err(away.error()),
                 Course::Ask => {}
             }
-            match self.store.create(create.clone()).await {
+            match budget.wait(self.store.create(create.clone())).await {
                 Ok(created) => {
                     part.answered(sent);
                     if let Created::Created(ended) = &created {
@@ -302,9 +322,10 @@ impl Shield {
         &self,
         mut apply: Apply,
         read: Freshness,
+        budget: &Budget,
     ) -> Result<Told<Applied>, StoreError> {
         let Some(away) = &self.away else {
-            return self.store.apply(apply).await.map(Told::live);
+            return budget.wait(self.store.apply(apply)).await.map(Told::live);
         };
         let bucket = apply.key.bucket;
         let part = away.part(bucket);
@@ -328,19 +349,19 @@ impl Shield {
                     });
                 }
                 Course::First => {
-                    sent = away.bring(&apply.key, &part).await;
+                    sent = away.bring(&apply.key, &part, budget).await;
                     continue;
                 }
                 Course::Away => return Err(away.error()),
                 Course::Ask => {}
             }
-            let kept = away.has_leases().then(|| Apply {
+            let kept = (!away.refuses(apply.key.kind)).then(|| Apply {
                 key: apply.key,
                 changes: apply.changes.clone(),
                 seen: apply.seen.clone(),
                 read: None,
             });
-            match self.store.apply(apply.clone()).await {
+            match budget.wait(self.store.apply(apply.clone())).await {
                 Ok(applied) => {
                     part.answered(sent);
                     if let (Applied::Saved(sum), Some(kept)) = (&applied, kept) {
@@ -358,9 +379,87 @@ impl Shield {
         Err(away.error())
     }
 
-    pub(crate) async fn replace(&self, replace: Replace) -> Result<Told<Replaced>, StoreError> {
+    /// Adds to a conversation. What was not answered is not sent again, and not said here: it may be there.
+    pub(crate) async fn append(
+        &self,
+        append: Append,
+        budget: &Budget,
+    ) -> Result<Told<Appended>, StoreError> {
         let Some(away) = &self.away else {
-            return self.store.replace(replace).await.map(Told::live);
+            return budget.wait(self.store.append(append)).await.map(Told::live);
+        };
+        let bucket = append.key.bucket;
+        let part = away.part(bucket);
+        let mut sent = part.epoch();
+        for _ in 0..3 {
+            let now = away.moment();
+            let course = away.memory(bucket).append(&append, sent.is_up(), now);
+            match course {
+                Course::Here(appended @ Appended::Added { .. }, here) => {
+                    return Ok(Told::here(appended, here));
+                }
+                Course::Here(appended, _) => return Ok(Told::live(appended)),
+                Course::First => {
+                    sent = away.bring(&append.key, &part, budget).await;
+                    continue;
+                }
+                Course::Away => return Err(away.error()),
+                Course::Ask => {}
+            }
+            match budget.wait(self.store.append(append.clone())).await {
+                Ok(appended) => {
+                    part.answered(sent);
+                    if let Appended::Added { at, count } = appended {
+                        let then = away.moment();
+                        away.memory(bucket).appended(&append, at, count, then);
+                    }
+                    return Ok(Told::live(appended));
+                }
+                Err(error) => {
+                    away.failed(&part, sent, &error);
+                    sent = again(&part.epoch(), &error).ok_or(error)?;
+                }
+            }
+        }
+        Err(away.error())
+    }
+
+    /// Takes one of a number of things; while the store is away, of as many as this instance alone may give.
+    pub(crate) async fn spend(&self, spend: Spend, budget: &Budget) -> Result<Spent, StoreError> {
+        let Some(away) = &self.away else {
+            return budget.wait(self.store.spend(spend)).await;
+        };
+        // Any part will do: it is nobody's.
+        let part = away.part(spend.bucket());
+        let sent = part.epoch();
+        if sent.is_up() {
+            match budget.wait(self.store.spend(spend)).await {
+                Ok(spent) => {
+                    part.answered(sent);
+                    return Ok(spent);
+                }
+                Err(error) => {
+                    away.failed(&part, sent, &error);
+                    again(&part.epoch(), &error).ok_or(error)?;
+                }
+            }
+        }
+        if away.refuses(Kind::Demo) {
+            return Err(away.error());
+        }
+        Ok(away.allowances.spend(&spend, away.now()))
+    }
+
+    pub(crate) async fn replace(
+        &self,
+        replace: Replace,
+        budget: &Budget,
+    ) -> Result<Told<Replaced>, StoreError> {
+        let Some(away) = &self.away else {
+            return budget
+                .wait(self.store.replace(replace))
+                .await
+                .map(Told::live);
         };
         let bucket = replace.key.bucket;
         let part = away.part(bucket);
@@ -373,13 +472,13 @@ impl Shield {
                     return Ok(Told::here(replaced, here));
                 }
                 Course::First => {
-                    sent = away.bring(&replace.key, &part).await;
+                    sent = away.bring(&replace.key, &part, budget).await;
                     continue;
                 }
                 Course::Away => return Err(away.error()),
                 Course::Ask => {}
             }
-            match self.store.replace(replace.clone()).await {
+            match budget.wait(self.store.replace(replace.clone())).await {
                 Ok(replaced) => {
                     part.answered(sent);
                     if let Replaced::Replaced { record, ended } = &replaced {
@@ -404,20 +503,25 @@ impl Shield {
         &self,
         end: EndSessions,
         known: Option<Record>,
+        budget: &Budget,
     ) -> Result<Told<EndedSessions>, StoreError> {
         let Some(away) = &self.away else {
-            return self.store.end(end).await.map(Told::live);
+            return budget.wait(self.store.end(end)).await.map(Told::live);
         };
         away.watch();
         let bucket = self.bucket_of(&end.scope);
+        let kind = match &end.scope {
+            EndScope::One(key, _) | EndScope::Unborn(key) => key.kind,
+            EndScope::Handle(..) | EndScope::Others(..) | EndScope::All(_) => Kind::User,
+        };
         let part = away.part(bucket);
         let mut sent = part.epoch();
         if sent.is_up() {
             // What is not in the store yet cannot be ended there.
-            sent = away.bring_all(bucket, &part).await;
+            sent = away.bring_all(bucket, &part, budget).await;
         }
         if sent.is_up() {
-            match self.store.end(end.clone()).await {
+            match budget.wait(self.store.end(end.clone())).await {
                 Ok(ended) => {
                     part.answered(sent);
                     let now = away.moment();
@@ -428,12 +532,12 @@ impl Shield {
                 }
                 Err(error) => {
                     away.failed(&part, sent, &error);
-                    if away.refuses() {
+                    if away.refuses(kind) {
                         return Err(error);
                     }
                 }
             }
-        } else if away.refuses() {
+        } else if away.refuses(kind) {
             return Err(away.error());
         }
         away.end_later(bucket, end, known).await.map(|value| Told {
@@ -442,17 +546,21 @@ impl Shield {
         })
     }
 
-    pub(crate) async fn list(&self, user: UserId) -> Result<Vec<Record>, StoreError> {
+    pub(crate) async fn list(
+        &self,
+        user: UserId,
+        budget: &Budget,
+    ) -> Result<Vec<Record>, StoreError> {
         let Some(away) = &self.away else {
-            return self.store.list(user).await;
+            return budget.wait(self.store.list(user)).await;
         };
         let bucket = self.bucket(&user);
         let part = away.part(bucket);
-        let sent = away.bring_all(bucket, &part).await;
+        let sent = away.bring_all(bucket, &part, budget).await;
         if !sent.is_up() {
             return Err(away.error());
         }
-        let answer = self.store.list(user).await;
+        let answer = budget.wait(self.store.list(user)).await;
         match answer {
             Ok(records) => {
                 part.answered(sent);
@@ -517,7 +625,7 @@ impl Shield {
 
     fn bucket_of(&self, scope: &EndScope) -> Bucket {
         match scope {
-            EndScope::One(key, _) => key.bucket,
+            EndScope::One(key, _) | EndScope::Unborn(key) => key.bucket,
             EndScope::Handle(user, _) | EndScope::Others(user, _) | EndScope::All(user) => {
                 self.bucket(user)
             }

@@ -1,12 +1,13 @@
 //! What was written on leases: kept until the store can compare and set it.
 
+use std::collections::VecDeque;
 use std::time::SystemTime;
 
 use hashbrown::HashMap;
 
 use crate::id::{Bucket, RecordKey};
 use crate::record::{Change, Changes, Guard, Op, Record, Seen};
-use crate::store::Failure;
+use crate::store::{Append, Failure};
 
 /// So many commits of one session are kept at most.
 const COMMITS: usize = 64;
@@ -28,6 +29,8 @@ pub(crate) struct Staged {
 struct Writes {
     commits: Vec<Changes>,
     seen: Option<Seen>,
+    /// What was added to its conversation, in order.
+    messages: VecDeque<Append>,
     bytes: usize,
     /// They are on their way: what is added from now on comes after them.
     sent: usize,
@@ -74,6 +77,39 @@ impl Staged {
         Ok(())
     }
 
+    /// Adds a message to a conversation, with when it was said.
+    pub(crate) fn append(&mut self, append: Append) -> Result<(), Full> {
+        let size = append.message.body.len() + OVERHEAD;
+        if self.bytes + size > self.max_bytes {
+            return Err(Full);
+        }
+        let writes = self.sessions.entry(append.key).or_default();
+        writes.messages.push_back(append);
+        writes.bytes += size;
+        self.bytes += size;
+        Ok(())
+    }
+
+    /// The next message of a conversation, to be sent; `None`: there is none. It stays until it is
+    /// [`appended`](Self::appended).
+    pub(crate) fn message(&self, key: &RecordKey) -> Option<Append> {
+        self.sessions.get(key)?.messages.front().cloned()
+    }
+
+    /// The message that was sent has its outcome.
+    pub(crate) fn appended(&mut self, append: &Append) {
+        if let Some(writes) = self.sessions.get_mut(&append.key)
+            && let Some(front) = writes.messages.front()
+            && front.message.id == append.message.id
+        {
+            let size = append.message.body.len() + OVERHEAD;
+            writes.messages.pop_front();
+            writes.bytes -= size;
+            self.bytes -= size;
+            self.forget_if_done(&append.key);
+        }
+    }
+
     /// Whether something is to be written into this session.
     pub(crate) fn has(&self, key: &RecordKey) -> bool {
         self.sessions.contains_key(key)
@@ -82,6 +118,9 @@ impl Staged {
     /// The next commit of a session, to be sent; `None`: there is none. It stays until it is [`written`](Self::written).
     pub(crate) fn next(&mut self, key: &RecordKey) -> Option<(Changes, Option<Seen>)> {
         let writes = self.sessions.get_mut(key)?;
+        if writes.commits.is_empty() && writes.seen.is_none() {
+            return None;
+        }
         let seen = writes.seen.clone();
         let changes = writes.commits.first().cloned().unwrap_or_default();
         writes.sent = usize::from(!writes.commits.is_empty());
@@ -99,7 +138,15 @@ impl Staged {
         if writes.seen.as_ref().map(|seen| seen.at) == seen {
             writes.seen = None;
         }
-        if writes.commits.is_empty() && writes.seen.is_none() {
+        self.forget_if_done(key);
+    }
+
+    fn forget_if_done(&mut self, key: &RecordKey) {
+        if let Some(writes) = self.sessions.get(key)
+            && writes.commits.is_empty()
+            && writes.seen.is_none()
+            && writes.messages.is_empty()
+        {
             self.forget(key);
         }
     }

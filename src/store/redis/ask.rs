@@ -5,16 +5,20 @@ use std::borrow::Cow;
 use redis::Cmd;
 
 use super::keys::Keyspace;
-use super::script::{APPLY, BEAT, CREATE, END_ONE, END_USER, LIST, RECORD, REPLACE};
+use super::script::{
+    APPEND, APPLY, BEAT, CREATE, CREATE_DEMO, DEMO, END_ONE, END_USER, LIST, RECORD, REPLACE, SPEND,
+};
 use super::servers::Attempt;
 use crate::clock::{micros, span_micros};
 use crate::id::{Bucket, Kind, RecordKey, UserId};
 use crate::record::{
-    Activity, Change, Changes, End, EndReason, Entry, Guard, HistoryEntry, Op, Record, Seen, cut,
+    Activity, Change, Changes, End, EndReason, Guard, HistoryEntry, Op, Record, Seen, cut,
     wire_address, wire_agent,
 };
 use crate::store::rules::{listed_for, signed_in_at};
-use crate::store::{Apply, AtLimit, Create, EndScope, EndSessions, Limit, Renewal, Replace};
+use crate::store::{
+    Append, Apply, AtLimit, Create, EndScope, EndSessions, Limit, Renewal, Replace, Spend,
+};
 
 /// What a user may have who has no limit: every list has a bound, and a script that ends all of a user's sessions must
 /// not hold up the server for long.
@@ -26,6 +30,9 @@ const INDEX_KEPT: u64 = 2 * 3600 * 1_000_000;
 /// `record`: the one of `create`, as it will be stored.
 pub(super) fn create(keys: &Keyspace, create: &Create, record: &[u8], attempt: &Attempt) -> Cmd {
     let user = listed_for(&create.key, &create.record);
+    if create.key.kind == Kind::Demo {
+        return create_demo(keys, create, record, attempt);
+    }
     let mut command = CREATE.command(
         attempt.with_text,
         if user.is_some() { 4 } else { 1 },
@@ -55,6 +62,59 @@ pub(super) fn create(keys: &Keyspace, create: &Create, record: &[u8], attempt: &
     command
 }
 
+fn create_demo(keys: &Keyspace, create: &Create, record: &[u8], attempt: &Attempt) -> Cmd {
+    let mut command = CREATE_DEMO.command(attempt.with_text, 2, create.record.size());
+    command
+        .arg(keys.record(&create.key))
+        .arg(keys.messages(&create.key))
+        .arg(attempt.not_after)
+        .arg(record)
+        .arg(millis(micros(create.record.kept_until())))
+        .arg(create.record.handle().to_string());
+    for text in create.record.messages() {
+        command.arg(text);
+    }
+    command
+}
+
+/// A demo session with its conversation.
+pub(super) fn demo(keys: &Keyspace, key: &RecordKey, attempt: &Attempt) -> Cmd {
+    let mut command = DEMO.command(attempt.with_text, 2, 0);
+    command.arg(keys.record(key)).arg(keys.messages(key));
+    command
+}
+
+pub(super) fn append(keys: &Keyspace, append: &Append, attempt: &Attempt) -> Cmd {
+    let body = &append.message.body;
+    let mut command = APPEND.command(attempt.with_text, 2, body.len());
+    command
+        .arg(keys.record(&append.key))
+        .arg(keys.messages(&append.key))
+        .arg(attempt.not_after)
+        .arg(append.message.id.to_text())
+        .arg(body.strip_prefix(b"{").unwrap_or(body));
+    match append.at {
+        Some(at) => command.arg(micros(at)),
+        None => command.arg(""),
+    };
+    command
+        .arg(if append.again { "1" } else { "" })
+        .arg(append.bounds.count)
+        .arg(append.bounds.bytes)
+        .arg(body.len());
+    command
+}
+
+pub(super) fn spend(keys: &Keyspace, spend: &Spend, attempt: &Attempt) -> Cmd {
+    let mut command = SPEND.command(attempt.with_text, 1, 0);
+    command
+        .arg(keys.budget(spend))
+        .arg(attempt.not_after)
+        .arg(spend.most)
+        .arg(millis(span_micros(spend.within)));
+    command
+}
+
 /// What a record becomes if it is still as it was read, worked out here, so that the server need not take it apart.
 pub(super) struct Unchanged<'a> {
     read: &'a Record,
@@ -75,7 +135,7 @@ impl<'a> Unchanged<'a> {
             return None;
         }
         let after = read.changed(&apply.changes, apply.seen.as_ref()).ok()?;
-        let bytes = Entry::Live(after.clone()).to_bytes();
+        let bytes = after.to_bytes();
         (bytes.len() <= limit).then(|| Self {
             sum: after.sum(&apply.changes),
             read,
@@ -146,10 +206,14 @@ pub(super) fn replace(
         renewal,
         seen,
     } = replace;
-    let mut command = REPLACE.command(attempt.with_text, 2, 0);
+    let next = key.sibling(*successor);
+    let converses = key.kind == Kind::Demo;
+    let mut command = REPLACE.command(attempt.with_text, if converses { 4 } else { 2 }, 0);
+    command.arg(keys.record(key)).arg(keys.record(&next));
+    if converses {
+        command.arg(keys.messages(key)).arg(keys.messages(&next));
+    }
     command
-        .arg(keys.record(key))
-        .arg(keys.record(&key.sibling(*successor)))
         .arg(attempt.not_after)
         .arg(keys.indexes(key.kind, key.bucket))
         .arg(keys.sinces(key.bucket))
@@ -157,10 +221,14 @@ pub(super) fn replace(
             Renewal::SameSession => "same",
             Renewal::Reauthenticated { .. } => "renew",
             Renewal::SignIn(_) => "sign_in",
+            Renewal::Adopted(_) => "adopt",
         });
     push_seen(&mut command, Some(seen));
     match renewal {
         Renewal::SameSession => {}
+        Renewal::Adopted(user) => {
+            command.arg("").arg(user.as_str());
+        }
         Renewal::Reauthenticated {
             signed_in_at,
             absolute_end,
@@ -177,7 +245,7 @@ pub(super) fn replace(
                 .arg(micros(signed_in_at(&sign_in.record).min(sign_in.began_at)))
                 .arg("")
                 .arg("")
-                .arg(Entry::Live(sign_in.record.clone()).to_bytes())
+                .arg(sign_in.record.to_bytes())
                 .arg(limit_bytes)
                 .arg(limit);
             for name in &sign_in.keep {
@@ -195,20 +263,26 @@ pub(super) fn end_one(
     end: &EndSessions,
     attempt: &Attempt,
 ) -> Cmd {
-    let successor = match &end.scope {
-        EndScope::One(_, Some(successor)) => successor.to_text(),
+    let (successor, unborn) = match &end.scope {
+        EndScope::One(_, Some(successor)) => (successor.to_text(), ""),
+        EndScope::Unborn(_) => ("-".to_owned(), "1"),
         EndScope::One(_, None) | EndScope::Handle(..) | EndScope::Others(..) | EndScope::All(_) => {
-            "-".to_owned()
+            ("-".to_owned(), "")
         }
     };
-    let mut command = END_ONE.command(attempt.with_text, 1, 0);
+    let converses = key.kind == Kind::Demo;
+    let mut command = END_ONE.command(attempt.with_text, 1 + usize::from(converses), 0);
+    command.arg(keys.record(key));
+    if converses {
+        command.arg(keys.messages(key));
+    }
     command
-        .arg(keys.record(key))
         .arg(attempt.not_after)
         .arg(keys.indexes(key.kind, key.bucket))
         .arg(end.reason.as_str())
         .arg(successor)
-        .arg(note(end));
+        .arg(note(end))
+        .arg(unborn);
     command
 }
 
@@ -222,7 +296,7 @@ pub(super) fn end_user(
     let (scope, handle) = match &end.scope {
         EndScope::Handle(_, handle) => ("handle", handle.to_string()),
         EndScope::Others(_, handle) => ("others", handle.to_string()),
-        EndScope::All(_) | EndScope::One(..) => ("all", String::new()),
+        EndScope::All(_) | EndScope::One(..) | EndScope::Unborn(_) => ("all", String::new()),
     };
     let mut command = END_USER.command(attempt.with_text, 3, 0);
     command

@@ -159,7 +159,7 @@ impl RedisStoreBuilder {
     /// Checks the settings and makes the store.
     ///
     /// It is there also while Redis is away. Reaching it is tried once, within the operation's timeout, so that the log
-    /// says at the start if it cannot be.
+    /// says at the start if it cannot be, and that Redis has the scripts before a request needs one.
     ///
     /// # Errors
     /// [`ConfigError`] with a sentence that says what to change.
@@ -325,6 +325,7 @@ impl RedisStore {
         memory.arg("memory");
         for primary in self.0.servers.primaries().await? {
             primary.send(until, &redis::cmd("TIME")).await?;
+            primary.keep_scripts(until).await;
             // Whoever may not ask is not warned.
             let info = primary.send(until, &memory).await.ok();
             let info: Option<String> = info.and_then(|info| redis::from_redis_value(info).ok());

@@ -8,6 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::error::ConfigError;
 use crate::id::{Bucket, Digest, Kind, RecordKey, UserId};
+use crate::store::Spend;
 
 /// How long a digest is in a key.
 const DIGEST_CHARS: usize = 43;
@@ -68,6 +69,18 @@ impl Keyspace {
         let mut text = self.records(key.kind, key.bucket);
         push_digest(&mut text, &key.digest);
         text
+    }
+
+    /// The messages of a demo session's conversation.
+    pub(super) fn messages(&self, key: &RecordKey) -> String {
+        self.record(key) + ":messages"
+    }
+
+    /// What somebody has had of what is counted.
+    pub(super) fn budget(&self, spend: &Spend) -> String {
+        let mut key = self.prefixed("demo_budget:", spend.bucket(), "");
+        push_digest(&mut key, &spend.whose);
+        key
     }
 
     /// What every record's key of a kind looks like, for a count.
@@ -182,6 +195,19 @@ mod tests {
             format!("demo:session:{{0a3f}}:{digest}")
         );
         let shop = Keyspace::new("shop").unwrap();
+        assert_eq!(
+            plain.messages(&key(Kind::Demo)),
+            format!("demo:session:{{0a3f}}:{digest}:messages")
+        );
+        let spend = Spend {
+            whose: Digest::from_bytes([0xff; 32]),
+            most: 1,
+            within: std::time::Duration::from_secs(1),
+        };
+        assert_eq!(
+            plain.budget(&spend),
+            format!("demo_budget:{{ffff}}:{digest}")
+        );
         assert_eq!(
             shop.record(&key(Kind::User)),
             format!("shop:session:{{0a3f}}:{digest}")

@@ -49,8 +49,9 @@ use self::pursuit::Pursuit;
 use self::reply::{Answer, Loading, Unusable};
 use self::servers::{Again, Attempt, Servers};
 use super::{
-    Applied, Apply, Beat, Connections, Counts, Create, Created, EndScope, EndSessions,
-    EndedSessions, Failure, Part, Replace, Replaced, SessionStore, StoreError,
+    Append, Appended, Applied, Apply, Beat, Connections, Counts, Create, Created, EndScope,
+    EndSessions, EndedSessions, Failure, Part, Replace, Replaced, SessionStore, Spend, Spent,
+    StoreError,
 };
 use crate::clock::micros;
 use crate::error::ConfigError;
@@ -65,9 +66,9 @@ use crate::record::{Activity, End, EndReason, Entry, HistoryEntry, Record, UserL
 ///
 /// | operation | sends |
 /// |---|---|
-/// | [`load`](SessionStore::load) | one `GET` |
+/// | [`load`](SessionStore::load) | one `GET`; of a demo session one `EVALSHA`, which gives its conversation too |
 /// | [`load_each`](SessionStore::load_each) | as many `GET`s, in one pipeline |
-/// | [`create`](SessionStore::create), [`apply`](SessionStore::apply), [`replace`](SessionStore::replace), [`end`](SessionStore::end), [`list`](SessionStore::list) | one `EVALSHA` |
+/// | [`create`](SessionStore::create), [`apply`](SessionStore::apply), [`replace`](SessionStore::replace), [`end`](SessionStore::end), [`list`](SessionStore::list), [`append`](SessionStore::append), [`spend`](SessionStore::spend) | one `EVALSHA` |
 /// | [`record`](SessionStore::record), [`erase`](SessionStore::erase) | one `EVALSHA`, one `DEL` |
 /// | [`log`](SessionStore::log) | two `LRANGE`s, in one pipeline |
 /// | [`counts`](SessionStore::counts) | one `GET`; and where the count is too old, and nobody is at it, a `SET`, a count in small steps, a `SET`, a `DEL` |
@@ -223,6 +224,11 @@ impl fmt::Debug for RedisStore {
 }
 
 impl SessionStore for RedisStore {
+    /// Its [`operation_timeout`](RedisStoreBuilder::operation_timeout).
+    fn deadline(&self) -> Option<Duration> {
+        Some(self.0.budget)
+    }
+
     fn now(&self) -> SystemTime {
         self.0.clock.now()
     }
@@ -248,7 +254,7 @@ impl SessionStore for RedisStore {
     }
 
     async fn create(&self, create: Create) -> Result<Created, StoreError> {
-        let bytes = Entry::Live(create.record.clone()).to_bytes();
+        let bytes = create.record.to_bytes();
         if bytes.len() > self.0.record_limit {
             return Ok(Created::TooLarge);
         }
@@ -264,6 +270,9 @@ impl SessionStore for RedisStore {
     }
 
     async fn load(&self, key: RecordKey) -> Result<Option<Entry>, StoreError> {
+        if key.kind == Kind::Demo {
+            return self.load_demo(key).await;
+        }
         let sent = self
             .0
             .servers
@@ -279,6 +288,13 @@ impl SessionStore for RedisStore {
     }
 
     async fn load_each(&self, keys: &[RecordKey]) -> Result<Vec<Option<Entry>>, StoreError> {
+        if keys.iter().any(|key| key.kind == Kind::Demo) {
+            let mut entries = Vec::with_capacity(keys.len());
+            for key in keys {
+                entries.push(self.load(*key).await?);
+            }
+            return Ok(entries);
+        }
         let commands = keys
             .iter()
             .map(|key| (key.bucket, get(&self.0.keys, key)))
@@ -312,10 +328,46 @@ impl SessionStore for RedisStore {
         }
     }
 
+    async fn append(&self, append: Append) -> Result<Appended, StoreError> {
+        let keys = &self.0.keys;
+        // One that says who it is may be sent as often as it takes.
+        let again = if append.again {
+            Again::Once
+        } else {
+            Again::Never
+        };
+        let reply = self
+            .0
+            .servers
+            .send(append.key.bucket, self.until(), again, |attempt| {
+                ask::append(keys, &append, attempt)
+            })
+            .await?;
+        match Answer::new(reply.value).and_then(|answer| reply::appended(&answer, self.lost())) {
+            Err(Unusable::Malformed) => {
+                self.tell_malformed();
+                Ok(Appended::Ended(self.lost()))
+            }
+            appended => appended.map_err(Into::into),
+        }
+    }
+
+    async fn spend(&self, spend: Spend) -> Result<Spent, StoreError> {
+        let keys = &self.0.keys;
+        let reply = self
+            .0
+            .servers
+            .send(spend.bucket(), self.until(), Again::Never, |attempt| {
+                ask::spend(keys, &spend, attempt)
+            })
+            .await?;
+        Ok(reply::spent(&Answer::new(reply.value)?)?)
+    }
+
     async fn replace(&self, replace: Replace) -> Result<Replaced, StoreError> {
         let (keys, limit) = (&self.0.keys, self.0.record_limit);
         let lost = self.lost();
-        let read = |answer: &Answer| match reply::replaced(answer, lost.clone()) {
+        let read = |answer: &Answer| match reply::replaced(answer, replace.key.kind, lost.clone()) {
             Err(Unusable::Malformed) => {
                 self.tell_malformed();
                 Ok(Replaced::Ended(lost))
@@ -335,7 +387,7 @@ impl SessionStore for RedisStore {
     async fn end(&self, end: EndSessions) -> Result<EndedSessions, StoreError> {
         let keys = &self.0.keys;
         let (user, key) = match &end.scope {
-            EndScope::One(key, _) => (None, Some(*key)),
+            EndScope::One(key, _) | EndScope::Unborn(key) => (None, Some(*key)),
             EndScope::Handle(user, _) | EndScope::Others(user, _) | EndScope::All(user) => {
                 (Some(user), None)
             }
@@ -458,6 +510,21 @@ impl SessionStore for RedisStore {
 }
 
 impl RedisStore {
+    async fn load_demo(&self, key: RecordKey) -> Result<Option<Entry>, StoreError> {
+        let sent = self
+            .0
+            .servers
+            .send(key.bucket, self.until(), Again::Freely, |attempt| {
+                ask::demo(&self.0.keys, &key, attempt)
+            });
+        let value = match sent.await {
+            Ok(reply) => Ok(reply.value),
+            Err(CallError::Refused(error)) => Err(error),
+            Err(error) => return Err(error.into()),
+        };
+        self.entry(reply::loaded_demo(value))
+    }
+
     /// What was loaded, as it is now by the server's clock.
     fn entry(&self, loaded: Result<Option<Entry>, Loading>) -> Result<Option<Entry>, StoreError> {
         match loaded {

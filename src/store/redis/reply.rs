@@ -3,10 +3,12 @@
 use redis::{RedisError, Value};
 
 use crate::clock::instant;
-use crate::id::{Handle, UserId};
+use crate::id::{Handle, Kind, UserId};
 use crate::record::{End, EndReason, Entry, Record};
 use crate::store::rules::NotLive;
-use crate::store::{Applied, Beat, Create, Created, EndedSession, EndedSessions, Replaced};
+use crate::store::{
+    Appended, Applied, Beat, Create, Created, EndedSession, EndedSessions, Replaced, Spent,
+};
 
 /// A script's answer: a word, and what belongs to it.
 pub(super) struct Answer(Vec<Value>);
@@ -62,6 +64,17 @@ impl Answer {
             Ok(Entry::Live(record)) => Ok(record),
             Ok(Entry::Ended(_)) | Err(_) => Err(Unusable::Malformed),
         }
+    }
+
+    /// The messages from `n` on.
+    fn messages(&self, n: usize) -> Vec<&[u8]> {
+        let items = self.0.iter().skip(n);
+        items
+            .filter_map(|item| match item {
+                Value::BulkString(text) => Some(text.as_slice()),
+                _ => None,
+            })
+            .collect()
     }
 
     /// The handles from `n` on. One that cannot be read was of a damaged record; what was done is done all the same.
@@ -129,7 +142,32 @@ pub(super) fn applied(answer: &Answer, lost: End) -> Result<Applied, Unusable> {
 }
 
 /// `lost`: the end of what is not there.
-pub(super) fn replaced(answer: &Answer, lost: End) -> Result<Replaced, Unusable> {
+pub(super) fn appended(answer: &Answer, lost: End) -> Result<Appended, Unusable> {
+    Ok(match answer.word()? {
+        "added" => Appended::Added {
+            at: instant(answer.number(1)?),
+            count: usize::try_from(answer.number(2)?).map_err(|_| Unusable::Unknown)?,
+        },
+        "full" => Appended::Full,
+        "over" => match not_live(answer.entry(1, 2)?, lost) {
+            NotLive::Moved(_) => Appended::Moved,
+            NotLive::Ended(end) => Appended::Ended(end),
+        },
+        "absent" => Appended::Ended(lost),
+        _ => return Err(answer.unusable()),
+    })
+}
+
+pub(super) fn spent(answer: &Answer) -> Result<Spent, Unusable> {
+    Ok(match answer.word()? {
+        "granted" => Spent::Granted,
+        "exhausted" => Spent::Exhausted(instant(answer.number(1)?.saturating_mul(1000))),
+        _ => return Err(answer.unusable()),
+    })
+}
+
+/// `lost`: the end of what is not there.
+pub(super) fn replaced(answer: &Answer, kind: Kind, lost: End) -> Result<Replaced, Unusable> {
     let dead = |entry| match not_live(entry, lost.clone()) {
         NotLive::Moved(_) => Replaced::Moved,
         NotLive::Ended(end) => Replaced::Ended(end),
@@ -137,16 +175,25 @@ pub(super) fn replaced(answer: &Answer, lost: End) -> Result<Replaced, Unusable>
     Ok(match answer.word()? {
         "replaced" => {
             let record = answer.record(1)?;
-            let user = record.user().map(UserId::from);
-            Replaced::Replaced {
-                ended: answer.ended(2, user.as_ref()),
-                record,
+            match kind {
+                Kind::User => {
+                    let user = record.user().map(UserId::from);
+                    let ended = answer.ended(2, user.as_ref());
+                    Replaced::Replaced { record, ended }
+                }
+                Kind::Demo => Replaced::Replaced {
+                    record: record.with_messages(&answer.messages(2)),
+                    ended: Vec::new(),
+                },
             }
         }
         "done" if answer.bytes(2)?.is_empty() => Replaced::Ended(lost),
         "done" => match answer.entry(1, 2)? {
             Entry::Live(record) => Replaced::Replaced {
-                record,
+                record: match kind {
+                    Kind::User => record,
+                    Kind::Demo => record.with_messages(&answer.messages(3)),
+                },
                 ended: Vec::new(),
             },
             entry @ Entry::Ended(_) => dead(entry),
@@ -279,6 +326,25 @@ pub(super) fn loaded(value: Result<Value, RedisError>) -> Result<Option<Entry>, 
         Err(error) if error.code() == Some("WRONGTYPE") => Err(Loading::Malformed),
         Err(error) => Err(Loading::Failed(error)),
     }
+}
+
+/// A demo session with its conversation.
+pub(super) fn loaded_demo(value: Result<Value, RedisError>) -> Result<Option<Entry>, Loading> {
+    let items = match value {
+        Ok(Value::Array(items)) => items,
+        Ok(_) => return Err(Loading::Malformed),
+        // Of another type, seen within a script.
+        Err(error) if error.code() == Some("WRONGTYPE") => return Err(Loading::Malformed),
+        Err(error) => return Err(Loading::Failed(error)),
+    };
+    let answer = Answer(items);
+    let Some(first) = answer.0.first() else {
+        return Ok(None);
+    };
+    Ok(match loaded(Ok(first.clone()))? {
+        Some(Entry::Live(record)) => Some(Entry::Live(record.with_messages(&answer.messages(1)))),
+        other => other,
+    })
 }
 
 /// Why there is no entry to be had.

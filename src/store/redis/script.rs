@@ -13,9 +13,12 @@ const SEEN: &str = include_str!("scripts/seen.lua");
 const BURY: &str = include_str!("scripts/bury.lua");
 const HISTORY: &str = include_str!("scripts/history.lua");
 const ROOM: &str = include_str!("scripts/room.lua");
+const CONVERSE: &str = include_str!("scripts/converse.lua");
 
 pub(super) static CREATE: LazyLock<Script> =
     LazyLock::new(|| Script::new(&[LIB, BURY, HISTORY, ROOM, include_str!("scripts/create.lua")]));
+pub(super) static CREATE_DEMO: LazyLock<Script> =
+    LazyLock::new(|| Script::new(&[LIB, BURY, CONVERSE, include_str!("scripts/create_demo.lua")]));
 pub(super) static APPLY: LazyLock<Script> =
     LazyLock::new(|| Script::new(&[UNCHANGED, LIB, ADD, SEEN, include_str!("scripts/apply.lua")]));
 pub(super) static REPLACE: LazyLock<Script> = LazyLock::new(|| {
@@ -34,10 +37,29 @@ pub(super) static END_USER: LazyLock<Script> =
     LazyLock::new(|| Script::new(&[LIB, BURY, HISTORY, include_str!("scripts/end_user.lua")]));
 pub(super) static RECORD: LazyLock<Script> =
     LazyLock::new(|| Script::new(&[LIB, include_str!("scripts/record.lua")]));
+pub(super) static APPEND: LazyLock<Script> =
+    LazyLock::new(|| Script::new(&[LIB, CONVERSE, include_str!("scripts/append.lua")]));
+pub(super) static DEMO: LazyLock<Script> =
+    LazyLock::new(|| Script::new(&[include_str!("scripts/demo.lua")]));
+pub(super) static SPEND: LazyLock<Script> =
+    LazyLock::new(|| Script::new(&[LIB, include_str!("scripts/spend.lua")]));
 pub(super) static BEAT: LazyLock<Script> =
     LazyLock::new(|| Script::new(&[LIB, include_str!("scripts/beat.lua")]));
 pub(super) static LIST: LazyLock<Script> =
     LazyLock::new(|| Script::new(&[LIB, include_str!("scripts/list.lua")]));
+
+/// Those that requests run, without anything to run them on: they fail at their first line, and the server keeps them. A
+/// request that meets a server which has them waits a round trip less. It takes no right but that to run them.
+pub(super) fn kept() -> redis::Pipeline {
+    let scripts = [
+        &CREATE, &APPLY, &REPLACE, &END_ONE, &END_USER, &LIST, &RECORD,
+    ];
+    let mut pipeline = redis::Pipeline::with_capacity(scripts.len());
+    for script in scripts {
+        pipeline.add_command(script.command(true, 0, 0));
+    }
+    pipeline
+}
 
 /// How many arguments most scripts have at most.
 const ARGUMENTS: usize = 20;

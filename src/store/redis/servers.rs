@@ -405,6 +405,13 @@ impl Route {
 }
 
 impl Primary {
+    /// Has it keep the scripts, if it can be reached: it is asked again by whoever needs one that it has not.
+    pub(super) async fn keep_scripts(&self, until: Instant) {
+        if let Err(error) = self.node.send_all(&super::script::kept(), until).await {
+            tracing::debug!(target: "sessile", %error, "Redis was not given the scripts");
+        }
+    }
+
     /// Sends a command that changes nothing.
     pub(super) async fn send(&self, until: Instant, command: &Cmd) -> Result<Value, CallError> {
         let mut call = Call::new(until, Again::Freely, self.checkout, true);

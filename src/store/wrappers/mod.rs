@@ -11,10 +11,12 @@
 //! | [`Slow`] | delays every call |
 //! | [`Holding`] | stops one call, before or after the store, until the test lets it go |
 //!
-//! [`now`](SessionStore::now), [`bucket`](SessionStore::bucket), [`parts`](SessionStore::parts),
-//! [`part`](SessionStore::part), [`ends`](SessionStore::ends) and [`connections`](SessionStore::connections) are no calls: they are answered by the store inside.
+//! [`now`](SessionStore::now), [`bucket`](SessionStore::bucket), [`deadline`](SessionStore::deadline),
+//! [`parts`](SessionStore::parts), [`part`](SessionStore::part), [`ends`](SessionStore::ends) and
+//! [`connections`](SessionStore::connections) are no calls: they are answered by the store inside.
 
 use std::future::Future;
+use std::time::Duration;
 
 use super::{SessionStore, StoreError};
 
@@ -32,6 +34,10 @@ macro_rules! stores_around {
 
             fn record_limit(&self) -> usize {
                 $crate::store::wrappers::Around::store(self).record_limit()
+            }
+
+            fn deadline(&self) -> Option<std::time::Duration> {
+                $crate::store::wrappers::Around::deadline(self)
             }
 
             fn parts(&self) -> Vec<$crate::store::Part> {
@@ -55,6 +61,8 @@ macro_rules! stores_around {
                 load(key: $crate::id::RecordKey) -> Option<$crate::record::Entry>, Load;
                 load_each(keys: &[$crate::id::RecordKey]) -> Vec<Option<$crate::record::Entry>>, LoadEach;
                 apply(apply: $crate::store::Apply) -> $crate::store::Applied, Apply;
+                append(append: $crate::store::Append) -> $crate::store::Appended, Append;
+                spend(spend: $crate::store::Spend) -> $crate::store::Spent, Spend;
                 replace(replace: $crate::store::Replace) -> $crate::store::Replaced, Replace;
                 end(end: $crate::store::EndSessions) -> $crate::store::EndedSessions, End;
                 list(user: $crate::id::UserId) -> Vec<$crate::record::Record>, List;
@@ -97,6 +105,10 @@ pub enum Call {
     LoadEach,
     /// [`SessionStore::apply`].
     Apply,
+    /// [`SessionStore::append`].
+    Append,
+    /// [`SessionStore::spend`].
+    Spend,
     /// [`SessionStore::replace`].
     Replace,
     /// [`SessionStore::end`].
@@ -119,11 +131,13 @@ pub enum Call {
 
 impl Call {
     /// Every call.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Create,
         Self::Load,
         Self::LoadEach,
         Self::Apply,
+        Self::Append,
+        Self::Spend,
         Self::Replace,
         Self::End,
         Self::List,
@@ -141,6 +155,10 @@ trait Around: Send + Sync + 'static {
     type Store: SessionStore;
 
     fn store(&self) -> &Self::Store;
+
+    fn deadline(&self) -> Option<Duration> {
+        self.store().deadline()
+    }
 
     /// Runs `op`, or not. Until it is polled, nothing of it has reached the store.
     fn around<T: Send>(

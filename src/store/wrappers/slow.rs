@@ -28,6 +28,7 @@ use crate::store::{SessionStore, StoreError};
 pub struct Slow<S> {
     store: Arc<S>,
     delay: Duration,
+    deadline: Option<Duration>,
 }
 
 impl<S> Slow<S> {
@@ -36,7 +37,15 @@ impl<S> Slow<S> {
         Self {
             store: Arc::new(store),
             delay,
+            deadline: None,
         }
+    }
+
+    /// One that says that its calls take no longer than this ([`SessionStore::deadline`]), and so how long a request waits
+    /// for all of its own. What it says does not make them faster.
+    pub fn with_deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = Some(deadline);
+        self
     }
 }
 
@@ -45,6 +54,10 @@ impl<S: SessionStore> Around for Slow<S> {
 
     fn store(&self) -> &S {
         &self.store
+    }
+
+    fn deadline(&self) -> Option<Duration> {
+        self.deadline.or_else(|| self.store.deadline())
     }
 
     async fn around<T: Send>(
@@ -64,6 +77,7 @@ impl<S> Clone for Slow<S> {
         Self {
             store: Arc::clone(&self.store),
             delay: self.delay,
+            deadline: self.deadline,
         }
     }
 }

@@ -149,6 +149,10 @@ fn pages() -> Router {
             }),
         )
         .route(
+            "/wrong-password",
+            post(async |_: Session| StatusCode::UNAUTHORIZED),
+        )
+        .route(
             "/live",
             get(async |Live(user): Live<UserSession>| user.user_id().to_string()),
         )

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sessile::record::Entry;
-use sessile::{AtLimit, EndReason, Outage};
+use sessile::{AtLimit, Clock as _, EndReason, Outage};
 
 use super::fixture::{
     ID, Instance, LEASE, LOCAL_ID, Network, SECOND, is_live, keys, patient, stands,
@@ -413,18 +413,25 @@ async fn f10_an_id_that_nobody_made_is_no_session_and_a_made_up_birth_changes_no
     let mut dressed = here.also(&alice);
     dressed.set_id(&URL_SAFE_NO_PAD.encode(&bytes));
     dressed.replaced("GET", "/me").await.ok();
-    // A made-up one, born now: another instance's for all that is known, and so not now; born long ago: nothing.
-    let mut made_up = [
-        &[form][..],
-        &[9; 34],
-        &[1, 2, 3, 4],
-        &u32::MAX.to_be_bytes(),
-    ]
-    .concat();
-    dressed.set_id(&URL_SAFE_NO_PAD.encode(&made_up));
-    dressed.get("/me").await.not_now();
-    made_up.truncate(39);
-    made_up.extend([0; 4]);
-    dressed.set_id(&URL_SAFE_NO_PAD.encode(&made_up));
-    dressed.is_refused("store_lost").await;
+    // A made-up one: another instance's for all that is known, and so not now, if it was born within the last hour, or
+    // by a clock that is a quarter of an hour ahead; else nothing.
+    let now = here.clock.now().duration_since(std::time::UNIX_EPOCH);
+    let now = u32::try_from(now.unwrap().as_secs()).unwrap();
+    for (born, may_come) in [
+        (0, false),
+        (now - 3600, false),
+        (now - 3599, true),
+        (now, true),
+        (now + 900, true),
+        (now + 901, false),
+        (u32::MAX, false),
+    ] {
+        let born = born.to_be_bytes();
+        let made_up = [&[form][..], &[9; 34], &[1, 2, 3, 4], &born].concat();
+        dressed.set_id(&URL_SAFE_NO_PAD.encode(&made_up));
+        match may_come {
+            true => dressed.get("/me").await.not_now(),
+            false => dressed.is_refused("store_lost").await,
+        }
+    }
 }

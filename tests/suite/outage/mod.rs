@@ -1,6 +1,8 @@
 //! Redis is away: what an instance goes on doing, and what it never does.
 
+mod budget;
 mod crowd;
+mod demo;
 mod ends;
 mod fixture;
 mod hang_ups;
@@ -10,4 +12,5 @@ mod lost;
 mod modes;
 mod policy;
 mod shards;
+mod unknown;
 mod writes;

@@ -132,7 +132,9 @@ impl Both {
                     key: replace.key.sibling(replace.successor),
                     handle: match &replace.renewal {
                         Renewal::SignIn(sign_in) => sign_in.record.handle(),
-                        Renewal::SameSession | Renewal::Reauthenticated { .. } => before.handle,
+                        Renewal::SameSession
+                        | Renewal::Reauthenticated { .. }
+                        | Renewal::Adopted(_) => before.handle,
                     },
                     user: before.user,
                     create: None,

@@ -1,7 +1,7 @@
 //! The rights in Redis that the README names are enough, and none of them is too many.
 
-use sessile::record::{Changes, NewRecord, Record};
-use sessile::store::{Create, EndScope, Limit, Part, StoreError};
+use sessile::record::{Changes, MessageBounds, MessageId, NewMessage, NewRecord, Record};
+use sessile::store::{Append, Create, EndScope, Limit, Part, Spend, StoreError};
 use sessile::{AtLimit, Kind, RedisStore, SessionStore};
 
 use super::fixture::{HOUR, change, creation, end, made, new_record, regeneration, set, touch};
@@ -28,6 +28,44 @@ async fn store_as(user: &str) -> (Server, RedisStore) {
     (server, store)
 }
 
+/// A demo, with messages before and after it gets a new id, and with one from its beginning.
+async fn converse(store: &RedisStore) -> Result<(), StoreError> {
+    let mut create = creation(store, "alice");
+    create.key.kind = Kind::Demo;
+    let key = create.key;
+    let append = |key| Append {
+        key,
+        message: NewMessage {
+            id: MessageId::random().unwrap(),
+            body: (*br#"{"role":"user","content":"x"}"#).into(),
+        },
+        bounds: MessageBounds {
+            count: 9,
+            bytes: 999,
+        },
+        at: None,
+        again: true,
+    };
+    let spend = Spend {
+        whose: key.digest,
+        most: 2,
+        within: HOUR,
+    };
+    for _ in 0..3 {
+        store.spend(spend).await?;
+    }
+    store.create(create).await?;
+    store.append(append(key)).await?;
+    store.append(append(key)).await?;
+    store.load(key).await?;
+    let replace = regeneration(store, key);
+    let next = key.sibling(replace.successor);
+    store.replace(replace).await?;
+    store.append(append(next)).await?;
+    store.end(end(EndScope::One(next, None))).await?;
+    Ok(())
+}
+
 /// Everything that requests need, as strangers and as users, at the limit and without one.
 async fn everything(store: &RedisStore) -> Result<(), StoreError> {
     for user in [None, Some("alice")] {
@@ -51,6 +89,7 @@ async fn everything(store: &RedisStore) -> Result<(), StoreError> {
         store.end(end(EndScope::One(next, None))).await?;
         store.apply(change(next, Changes::default())).await?;
     }
+    converse(store).await?;
     let one = std::num::NonZeroU32::MIN;
     for at_limit in [AtLimit::EndOldest, AtLimit::Refuse] {
         for record in [store.now() - HOUR, store.now()] {

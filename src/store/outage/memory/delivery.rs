@@ -5,7 +5,7 @@ use crate::id::{Bucket, RecordKey};
 use crate::record::{End, EndReason, Seen};
 use crate::store::outage::breaker::Continuity;
 use crate::store::outage::rule::{Rule, holds};
-use crate::store::{Applied, Apply, Create, Created, EndSessions};
+use crate::store::{Append, Appended, Applied, Apply, Create, Created, EndSessions};
 
 /// Something that has to reach the store.
 #[derive(Debug)]
@@ -15,6 +15,8 @@ pub(crate) enum Delivery {
     Promote(Box<Create>),
     /// What was written on a lease.
     Write(Box<Apply>),
+    /// What was added to a conversation on a lease.
+    Append(Box<Append>),
 }
 
 impl Memory {
@@ -84,13 +86,16 @@ impl Memory {
             // It is over, by its clocks or by an end.
             self.locals.promoted(key);
         }
-        let (changes, seen) = self.staged.next(key)?;
-        Some(Delivery::Write(Box::new(Apply {
-            key: *key,
-            changes,
-            seen,
-            read: None,
-        })))
+        if let Some((changes, seen)) = self.staged.next(key) {
+            return Some(Delivery::Write(Box::new(Apply {
+                key: *key,
+                changes,
+                seen,
+                read: None,
+            })));
+        }
+        let append = self.staged.message(key)?;
+        Some(Delivery::Append(Box::new(append)))
     }
 
     /// Whether something of this session has to reach the store.
@@ -123,10 +128,28 @@ impl Memory {
         if let (Created::AtLimit, Some(sent)) = (created, self.locals.sent_at(&create.key)) {
             // Sent before, and given up: that one may yet find room.
             let over = End::new(reason, now.store);
-            self.pursued
-                .add(create.key, name_of(&create.record), &over, sent);
+            self.pursued.add(
+                create.key,
+                name_of(&create.key, &create.record),
+                &over,
+                sent,
+            );
         }
         self.locals.refused(&create.key, reason, now.store);
+    }
+
+    /// What the store said to a message that was added on a lease: whether it is there.
+    pub(crate) fn message_sent(&mut self, append: &Append, appended: &Appended) -> bool {
+        self.staged.appended(append);
+        let is_there = matches!(appended, Appended::Added { .. });
+        if !is_there || !self.staged.has(&append.key) {
+            // As with what was written: others may have added as well.
+            self.leases.remove(&append.key);
+        }
+        if let Appended::Moved | Appended::Ended(_) = appended {
+            self.staged.forget(&append.key);
+        }
+        is_there
     }
 
     /// What the store said to a staged write: whether it was made.

@@ -7,7 +7,7 @@ use crate::id::{Bucket, Handle, UserId};
 use crate::record::{End, EndReason, Record, Tombstone};
 use crate::store::outage::journal::{PendingEnd, PendingScope};
 use crate::store::outage::stamp::Stamp;
-use crate::store::rules::signed_in_at;
+use crate::store::rules::{listed_for, signed_in_at};
 use crate::store::{EndScope, EndSessions, EndedSession, EndedSessions};
 
 impl Memory {
@@ -29,7 +29,7 @@ impl Memory {
             note: end.note.clone(),
         };
         let here = match &end.scope {
-            EndScope::One(key, _) => Some(*key),
+            EndScope::One(key, _) | EndScope::Unborn(key) => Some(*key),
             EndScope::Handle(_, handle) => self.locals.named(*handle),
             // None of those is made any more, once the store knows of it.
             EndScope::Others(..) | EndScope::All(_) => None,
@@ -47,28 +47,27 @@ impl Memory {
                 self.leases.remove(key);
                 self.staged.forget(key);
             }
-            EndScope::One(key, successor) => {
+            EndScope::One(key, _) | EndScope::Unborn(key) => {
+                let successor = match &end.scope {
+                    EndScope::One(_, successor) => *successor,
+                    _ => None,
+                };
                 let leased = self.live_lease(key, now);
                 let known = ended.last.as_ref().or(known).or(leased.as_ref());
                 if let Some(record) = known {
                     // Also under the keys that it had before: there may be leases of those.
-                    if let (Some(user), None) = (record.user(), successor) {
-                        self.ended.handle(
-                            bucket,
-                            &user.into(),
-                            record.handle(),
-                            over.clone(),
-                            now.here,
-                        );
+                    if let (Some(user), None) = (listed_for(key, record), &successor) {
+                        self.ended
+                            .handle(bucket, &user, record.handle(), over.clone(), now.here);
                     }
                     let tombstone = Tombstone {
                         handle: record.handle(),
                         end: over,
-                        successor: *successor,
+                        successor,
                     };
                     self.ended.key(*key, tombstone, now.here);
                 } else {
-                    self.ended.unknown(*key, over, *successor, now.here);
+                    self.ended.unknown(*key, over, successor, now.here);
                 }
                 self.leases.remove(key);
                 self.staged.forget(key);
@@ -114,8 +113,8 @@ impl Memory {
     ) -> (EndedSessions, Option<PendingEnd>) {
         let (name, is_needless) = match &end.scope {
             // By its name, since its key may have changed meanwhile.
-            EndScope::One(key, _) => {
-                let name = known.map_or_else(|| self.name(key, now), name_of);
+            EndScope::One(key, _) | EndScope::Unborn(key) => {
+                let name = known.map_or_else(|| self.name(key, now), |record| name_of(key, record));
                 (name, self.is_only_here(key))
             }
             EndScope::Handle(..) | EndScope::Others(..) | EndScope::All(_) => (None, false),
@@ -190,8 +189,8 @@ fn pending_scope(
     before: SystemTime,
 ) -> PendingScope {
     match (scope, name) {
-        (EndScope::One(key, _), None) => PendingScope::Key(*key),
-        (EndScope::One(..), Some((user, handle))) => PendingScope::Handle {
+        (EndScope::One(key, _) | EndScope::Unborn(key), None) => PendingScope::Key(*key),
+        (EndScope::One(..) | EndScope::Unborn(_), Some((user, handle))) => PendingScope::Handle {
             user,
             bucket,
             handle,

@@ -391,7 +391,7 @@ const fn freshness(here: Here) -> Freshness {
 
 pub(super) fn bucket_of(scope: &EndScope) -> Bucket {
     match scope {
-        EndScope::One(key, _) => key.bucket,
+        EndScope::One(key, _) | EndScope::Unborn(key) => key.bucket,
         EndScope::Handle(user, _) | EndScope::Others(user, _) | EndScope::All(user) => bucket(user),
     }
 }

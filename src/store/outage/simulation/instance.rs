@@ -15,7 +15,7 @@ use crate::store::outage::journal::{Journal, JournalLimits};
 use crate::store::outage::memory::{Delivery, Limits, Memory, Moment};
 use crate::store::outage::staged::is_done_at_most_once;
 use crate::store::outage::stamp::Stamp;
-use crate::store::{Applied, EndScope, EndSessions, Failure};
+use crate::store::{Applied, EndScope, EndSessions, Failure, Outage};
 
 pub(super) const LEASE: Duration = Duration::from_secs(20);
 pub(super) const LOCAL_TTL: Duration = Duration::from_secs(600);
@@ -190,9 +190,8 @@ impl Instance {
             number,
             link: Link::Whole,
             memory: Memory::new(Limits {
-                lease: LEASE,
+                outages: [Outage::Local { lease: LEASE }; 2],
                 lease_bytes: 1 << 20,
-                local: true,
                 local_ttl: LOCAL_TTL,
                 local_bytes: 1 << 20,
                 staged_bytes: 1 << 20,
@@ -490,6 +489,7 @@ impl Instance {
         let command = match &delivery {
             Delivery::Promote(create) => Command::Create((**create).clone()),
             Delivery::Write(apply) => Command::Apply((**apply).clone()),
+            Delivery::Append(_) => unreachable!("nobody here converses"),
         };
         self.carries.insert(key, Carry { delivery, epoch });
         self.send(Asker::Carry(key), command);
@@ -520,7 +520,7 @@ impl Instance {
                 }
                 Some(failure)
             }
-            (Delivery::Promote(_), Err(failure)) => Some(failure),
+            (Delivery::Promote(_) | Delivery::Append(_), Err(failure)) => Some(failure),
             (_, Ok(_)) => unreachable!("each command has its kind of answer"),
         };
         if let Some(failure) = failed {
@@ -565,7 +565,9 @@ fn order(scope: &EndScope) -> (u8, String, Vec<u8>) {
         EndScope::Handle(user, handle) => {
             (2, user.to_string(), handle.as_uuid().as_bytes().to_vec())
         }
-        EndScope::One(key, _) => (3, String::new(), key.digest.as_bytes().to_vec()),
+        EndScope::One(key, _) | EndScope::Unborn(key) => {
+            (3, String::new(), key.digest.as_bytes().to_vec())
+        }
     }
 }
 

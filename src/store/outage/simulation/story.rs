@@ -30,6 +30,7 @@ fn short(handle: crate::id::Handle) -> String {
 fn end(end: &EndSessions) -> String {
     let what = match &end.scope {
         EndScope::One(one, _) => format!("of {}", key(one)),
+        EndScope::Unborn(one) => format!("of {}, there or not", key(one)),
         EndScope::Handle(user, handle) => format!("of {user}'s {}", short(*handle)),
         EndScope::Others(user, kept) => format!("of {user}'s but {}", short(*kept)),
         EndScope::All(user) => format!("of all of {user}'s"),

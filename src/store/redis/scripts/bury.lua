@@ -3,10 +3,11 @@ local function handle_of(record)
   return string.match(record.parts.m, '^%d+ (%S+)')
 end
 
--- Puts a tombstone where a session was. `at`: when it ended.
+-- Puts a tombstone where a session was; without a record, where one might come to be. `at`: when it ended.
 local function bury(key, record, reason, at, successor, note)
   local kept = reason == 'regenerated' and 900000000 or 86400000000
-  local text = reason .. ' ' .. num(at) .. ' ' .. handle_of(record) .. ' ' .. successor .. ' ' .. #note .. ' ' .. note
+  local handle = record and handle_of(record) or '00000000-0000-0000-0000-000000000000'
+  local text = reason .. ' ' .. num(at) .. ' ' .. handle .. ' ' .. successor .. ' ' .. #note .. ' ' .. note
   -- Some write must come first that a server without memory allows; after it, the others are allowed as well.
   redis.call('PEXPIREAT', key, ms(at + kept))
   redis.call('SET', key, cmsgpack.pack({ x = text }), 'PXAT', ms(at + kept))

@@ -11,12 +11,14 @@ local now = clock()
 if now > tonumber(ARGV[1]) then
   return { 'late' }
 end
--- What is of another type makes room: nobody else writes here.
-local kind = redis.call('TYPE', KEYS[1]).ok
-if kind ~= 'list' and kind ~= 'none' then
-  redis.call('DEL', KEYS[1])
+local done = redis.pcall('RPUSH', KEYS[1], ARGV[2])
+if type(done) == 'table' then
+  -- What is of another type makes room: nobody else writes here.
+  if string.find(done.err, 'WRONGTYPE', 1, true) then
+    redis.call('DEL', KEYS[1])
+  end
+  redis.call('RPUSH', KEYS[1], ARGV[2])
 end
-redis.call('RPUSH', KEYS[1], ARGV[2])
 redis.call('LTRIM', KEYS[1], -ARGV[3], -1)
 redis.call('PEXPIREAT', KEYS[1], ms(now + ARGV[4]))
 return { 'recorded' }

@@ -178,7 +178,7 @@ impl Truth {
         let far = instant(now) + std::time::Duration::from_secs(60);
         let scope = match ask {
             Ask::End(end, known) => match &end.scope {
-                EndScope::One(key, _) => {
+                EndScope::One(key, _) | EndScope::Unborn(key) => {
                     if let Some(known) = known {
                         self.requested.push(Scope::Handle(known.handle()));
                     }
@@ -459,7 +459,7 @@ fn is_here(instance: &Instance, key: &RecordKey) -> bool {
 
 fn user_of(scope: &EndScope) -> Option<&UserId> {
     match scope {
-        EndScope::One(..) => None,
+        EndScope::One(..) | EndScope::Unborn(_) => None,
         EndScope::Handle(user, _) | EndScope::Others(user, _) | EndScope::All(user) => Some(user),
     }
 }

@@ -78,9 +78,16 @@ impl Truth {
                 } else {
                     self.count("replaced here");
                     self.requested.push(Scope::Key(replace.key));
-                    let made = self.local.get(&replace.key).map_or(now, |made| made.1);
+                    let made = match self.local.get(&replace.key) {
+                        Some((_, made, _)) => Some(*made),
+                        // One that was made here, and is not followed since another server answers, is as old as it was:
+                        // it may not get there in time.
+                        None => (!self.was_local.contains(&replace.key)).then_some(now),
+                    };
                     self.was_local.insert(successor);
-                    self.local.insert(successor, (at, made, record.clone()));
+                    if let Some(made) = made {
+                        self.local.insert(successor, (at, made, record.clone()));
+                    }
                     if !is_here(instance, &successor) {
                         self.fail(Property::StoredBeforeTold, || {
                             format!("{} is not even here", successor.tell())
@@ -128,7 +135,7 @@ impl Truth {
                 let by = Some((at, instance.number));
                 let mut fact = |scope| self.fact(scope, end.reason, by, committed, now);
                 match &end.scope {
-                    EndScope::One(key, _) => {
+                    EndScope::One(key, _) | EndScope::Unborn(key) => {
                         fact(Scope::Key(*key));
                         let known = known.as_ref().filter(|_| !committed);
                         if let Some(record) = ended.last.as_ref().or(known)
