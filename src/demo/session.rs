@@ -13,7 +13,6 @@ use super::message::Said;
 use super::status::{percentage, progress};
 use super::{DemoStatus, Demos, INDUSTRY, Industry, Message, STEPS};
 use crate::error::Error;
-use crate::event;
 use crate::id::{Handle, UserId};
 use crate::problem::ErrorKind;
 use crate::record::{MessageId, NewMessage, Record};
@@ -162,7 +161,8 @@ impl DemoSession {
                 if u32::try_from(count) == Ok(steps) {
                     self.demos.tallies.completed.add();
                     if let Ok(record) = self.record() {
-                        event::demo_completed(&record);
+                        let area = &self.context.area;
+                        area.events.demo_completed(area.store.now(), &record);
                     }
                 }
                 Ok(said.at(at))

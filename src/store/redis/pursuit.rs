@@ -154,12 +154,7 @@ async fn end(store: &Inner, key: &RecordKey) -> bool {
         return false;
     };
     for session in &ended.sessions {
-        event::ended(
-            session.handle,
-            session.user.as_ref(),
-            EndReason::LoggedOut,
-            None,
-        );
+        event::ended(session.handle, session.user.as_ref(), EndReason::LoggedOut);
     }
     store.pursuit.done(key, now);
     true

@@ -41,12 +41,13 @@ async fn the_keys_are_those_of_the_documentation() {
     let record = format!("session:{{{tag}}}:{}", key.digest.to_text());
     let index = format!("user_sessions:{{{tag}}}:alice");
     let names = |dump: &[Held]| dump.iter().map(|held| text(&held.key)).collect::<Vec<_>>();
-    assert_eq!(names(&server.dump()), [&*record, &*index]);
+    let events = format!("user_events:{{{tag}}}:alice");
+    assert_eq!(names(&server.dump()), [&*record, &*events, &*index]);
     store.end(end(EndScope::All("alice".into()))).await.unwrap();
     let since = format!("user_since:{{{tag}}}:alice");
     // The index is gone with its last session; the record's place has a tombstone.
     let dump = server.dump();
-    assert_eq!(names(&dump), [&*record, &*since]);
+    assert_eq!(names(&dump), [&*record, &*events, &*since]);
     assert!(dump[0].contains(b"revoked"), "{dump:?}");
     assert!(!dump[0].contains(b"cart"), "{dump:?}");
 }
