@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::counts::Tallies;
 use crate::config::{Config, Timeouts};
 use crate::error::ConfigError;
 use crate::record::MessageBounds;
@@ -27,7 +26,6 @@ pub(crate) struct DemoConfig {
 pub(crate) struct Demos {
     pub(crate) area: Arc<Area>,
     pub(crate) config: DemoConfig,
-    pub(crate) tallies: Tallies,
 }
 
 /// The default name: bound to this host, this path and TLS by its prefix.

@@ -52,7 +52,7 @@ pub(super) static BRING: LazyLock<Script> =
     LazyLock::new(|| Script::new(&[LIB, include_str!("scripts/bring.lua")]));
 #[cfg(feature = "admin")]
 pub(super) static RELIST: LazyLock<Script> =
-    LazyLock::new(|| Script::new(&[LIB, BURY, include_str!("scripts/relist.lua")]));
+    LazyLock::new(|| Script::new(&[LIB, BURY, HISTORY, include_str!("scripts/relist.lua")]));
 #[cfg(feature = "admin")]
 pub(super) static UNLIST: LazyLock<Script> =
     LazyLock::new(|| Script::new(&[LIB, BURY, include_str!("scripts/unlist.lua")]));
