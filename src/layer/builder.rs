@@ -225,8 +225,9 @@ impl SessionLayerBuilder {
         self
     }
 
-    /// The name of the demos' cookie. Default: `__Host-demo`; `demo` with [`insecure_cookies`](Self::insecure_cookies).
-    /// All else of it is as users' sessions have it.
+    /// The name of the demos' cookie. Default: `__Host-demo`; `__Secure-demo` where the cookies have a domain or a path, for
+    /// browsers refuse the other prefix then; `demo` with [`insecure_cookies`](Self::insecure_cookies). All else of it is as
+    /// users' sessions have it.
     pub fn demo_cookie_name(mut self, name: impl Into<String>) -> Self {
         self.demo.cookie_name = Some(name.into());
         self

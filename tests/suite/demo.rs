@@ -673,6 +673,21 @@ async fn steps_are_the_demos_own_from_its_start() {
     assert_eq!(later.get("/demo").await.ok(), "media 1 50 active");
 }
 
+#[tokio::test]
+async fn r10_a_demos_cookie_has_the_strongest_prefix_that_its_attributes_allow() {
+    let builder = || SessionLayer::builder(memory().0).cookie_name("session");
+    for (builder, name) in [
+        (builder(), "__Host-demo"),
+        (builder().cookie_domain("example.org"), "__Secure-demo"),
+        (builder().cookie_path("/app"), "__Secure-demo"),
+        (builder().insecure_cookies(), "demo"),
+        (builder().demo_cookie_name("trial"), "trial"),
+    ] {
+        let client = started(&with(builder)).await;
+        assert_eq!(client.cookies.keys().collect::<Vec<_>>(), [name]);
+    }
+}
+
 #[test]
 fn what_contradicts_itself_about_demos_is_refused_with_a_sentence() {
     let builder = || SessionLayer::builder(memory().0);

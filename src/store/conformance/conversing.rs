@@ -245,7 +245,7 @@ pub async fn rule_17_what_is_over_takes_no_message<S: SessionStore>(store: Arc<S
     let at = case.now() - Duration::from_secs(3600);
     let over = NewRecord {
         created_at: at,
-        seen: seen(at),
+        seen: seen(case.now() - Duration::from_secs(20)),
         absolute_end: case.now() - Duration::from_secs(10),
         ..case.stranger()
     };

@@ -10,7 +10,7 @@ use sessile::store::{EndScope, EndSessions};
 use sessile::{EndReason, Kind, RedisStore, SessionStore, UserId};
 
 use super::fixture::{self, ask, checked, exists, migrate, migration, place, place_of, session};
-use crate::support::Server;
+use crate::support::{Proxy, Server, dump};
 
 const N: u64 = 300;
 
@@ -364,4 +364,22 @@ async fn a_redis_that_is_away_is_told_and_what_was_done_with_it() {
     server.restart();
     fill(&server);
     assert!(migrate(&store).await.is_complete());
+}
+
+/// A server that answers, and whose answer gets lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reply_that_is_lost_changes_neither_what_is_there_nor_the_counts() {
+    let server = Server::start();
+    fill(&server);
+    let proxy = Proxy::start(server.address());
+    let store = RedisStore::connect(&proxy.url()).await.unwrap();
+    let lost = Arc::new(AtomicBool::new(false));
+    let once = Arc::clone(&lost);
+    proxy.drop_reply_of(move |command| {
+        dump::contains(command, b"legacy:") && !once.swap(true, Ordering::Relaxed)
+    });
+    let report = migrate(&store).await;
+    assert!(lost.load(Ordering::Relaxed) && proxy.dropped() > 0);
+    assert!(report.is_complete(), "{report}");
+    assert_eq!((report.migrated.total(), report.already), (N + N / 3, 0));
 }

@@ -70,7 +70,14 @@ async fn migrated(server: &Server) {
     ask::<()>(server, &["SET", "demo:session:long", &demo, "EX", "3600"]);
     ask::<()>(server, &["SLOWLOG", "RESET"]);
 
-    let store = RedisStore::connect(&server.url()).await.unwrap();
+    // What is slow is told by the server: nothing here depends on a deadline.
+    let far = std::time::Duration::from_secs(20);
+    let store = RedisStore::builder(&server.url())
+        .command_timeout(far)
+        .operation_timeout(far)
+        .connect()
+        .await
+        .unwrap();
     let run = Migration::new(&store, Source::Legacy).run(|_| {});
     let report = checked(run.await.unwrap());
     assert!(report.is_complete(), "{report}");
