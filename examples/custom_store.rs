@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use std::{fs, io};
 
-use sessile::record::{Entry, Record};
+use sessile::record::{Activity, Entry, HistoryEntry, Record, UserLog};
 use sessile::store::rules::{self, SINCE_KEPT, Shelf};
 use sessile::store::{
     Append, Appended, Applied, Apply, Create, Created, EndScope, EndSessions, EndedSessions,
@@ -177,6 +177,21 @@ impl SessionStore for FileStore {
         self.on_files(move |files| files.on(bucket, |file, now| rules::list(file, now, bucket, &user))).await
     }
 
+    async fn record(&self, user: UserId, activity: Activity) -> Result<(), StoreError> {
+        let bucket = self.bucket(&user);
+        self.on_files(move |files| files.within(MAX_BYTES, bucket, |file, now| rules::record(file, now, &user, activity))).await
+    }
+
+    async fn log(&self, user: UserId) -> Result<UserLog, StoreError> {
+        let bucket = self.bucket(&user);
+        self.on_files(move |files| files.on(bucket, |file, now| rules::log(file, now, &user))).await
+    }
+
+    async fn erase(&self, user: UserId) -> Result<(), StoreError> {
+        let bucket = self.bucket(&user);
+        self.on_files(move |files| files.on(bucket, |file, _| file.erase(&user))).await
+    }
+
     /// Reads everything: statistics ask for it, requests never do.
     async fn count(&self, kind: Kind) -> Result<u64, StoreError> {
         self.on_files(move |files| {
@@ -195,17 +210,22 @@ const RECORD_LIMIT: usize = 64 << 10;
 struct BucketFile {
     entries: HashMap<RecordKey, Entry>,
     sinces: HashMap<UserId, SystemTime>,
+    logs: HashMap<UserId, UserLog>,
     is_changed: bool,
 }
 
-/// What is in a file: whether it is a demo session, digest and entry; then users with their `since`. As JSON, which is
-/// short in a model and long on a disk.
-type Content = (Vec<(bool, [u8; 32], Vec<u8>)>, Vec<(UserId, SystemTime)>);
+/// What is in a file: whether it is a demo session, digest and entry; users with their `since`; users with their history
+/// and activities. As JSON, which is short in a model and long on a disk.
+type Content = (
+    Vec<(bool, [u8; 32], Vec<u8>)>,
+    Vec<(UserId, SystemTime)>,
+    Vec<(UserId, Vec<String>, Vec<String>)>,
+);
 
 impl BucketFile {
     /// Reads what is not over; the rest is gone with the next write.
     fn read(path: &Path, bucket: Bucket, now: SystemTime) -> io::Result<Self> {
-        let (entries, sinces): Content = match fs::read(path) {
+        let (entries, sinces, logs): Content = match fs::read(path) {
             Ok(bytes) => serde_json::from_slice(&bytes)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Content::default(),
             Err(error) => return Err(error),
@@ -220,9 +240,24 @@ impl BucketFile {
             Some((key, Entry::from_bytes(&bytes).ok()?))
         });
         let sinces = sinces.into_iter();
+        let logs = logs.into_iter().map(|(user, history, activities)| {
+            let mut log = UserLog {
+                history: history
+                    .iter()
+                    .filter_map(|line| HistoryEntry::from_text(line))
+                    .collect(),
+                activities: activities
+                    .iter()
+                    .filter_map(|line| Activity::from_text(line))
+                    .collect(),
+            };
+            log.forget(now);
+            (user, log)
+        });
         Ok(Self {
             entries: keyed.filter(|(_, e)| e.kept_until() > now).collect(),
             sinces: sinces.filter(|(_, at)| *at + SINCE_KEPT > now).collect(),
+            logs: logs.filter(|(_, log)| *log != UserLog::default()).collect(),
             is_changed: false,
         })
     }
@@ -238,14 +273,23 @@ impl BucketFile {
 
     /// What [`read`](Self::read) reads. A bucket with nothing in it has no bytes.
     fn to_bytes(&self) -> io::Result<Vec<u8>> {
-        if self.entries.is_empty() && self.sinces.is_empty() {
+        if self.entries.is_empty() && self.sinces.is_empty() && self.logs.is_empty() {
             return Ok(Vec::new());
         }
         let entries = self.entries.iter().map(|(key, entry)| {
             let is_demo = key.kind == Kind::Demo;
             (is_demo, *key.digest.as_bytes(), entry.to_bytes())
         });
-        let content: Content = (entries.collect(), self.sinces.clone().into_iter().collect());
+        let logs = self.logs.iter().map(|(user, log)| {
+            let history = log.history.iter().map(HistoryEntry::to_text);
+            let activities = log.activities.iter().map(Activity::to_text);
+            (user.clone(), history.collect(), activities.collect())
+        });
+        let content: Content = (
+            entries.collect(),
+            self.sinces.clone().into_iter().collect(),
+            logs.collect(),
+        );
         Ok(serde_json::to_vec(&content)?)
     }
 }
@@ -292,6 +336,28 @@ impl Shelf for BucketFile {
     fn set_since(&mut self, user: &UserId, since: SystemTime) {
         self.sinces.insert(user.clone(), since);
         self.is_changed = true;
+    }
+
+    fn note(&mut self, user: &UserId, entry: HistoryEntry) {
+        let history = &mut self.logs.entry(user.clone()).or_default().history;
+        history.insert(0, entry);
+        history.truncate(HistoryEntry::MOST);
+        self.is_changed = true;
+    }
+
+    fn record(&mut self, user: &UserId, activity: Activity) {
+        let activities = &mut self.logs.entry(user.clone()).or_default().activities;
+        activities.insert(0, activity);
+        activities.truncate(Activity::MOST);
+        self.is_changed = true;
+    }
+
+    fn log(&self, user: &UserId) -> UserLog {
+        self.logs.get(user).cloned().unwrap_or_default()
+    }
+
+    fn erase(&mut self, user: &UserId) {
+        self.is_changed |= self.logs.remove(user).is_some();
     }
 
     fn record_limit(&self) -> usize {

@@ -12,6 +12,7 @@ feature_combinations=(
     "--no-default-features --features tls"
     "--no-default-features --features cluster"
     "--no-default-features --features sentinel,axum"
+    "--no-default-features --features metrics"
     "--no-default-features --features admin"
     "--no-default-features --features cli"
     "--no-default-features --features test-util"

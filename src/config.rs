@@ -9,10 +9,12 @@ use ::cookie::SameSite;
 use http::HeaderName;
 use ipnet::IpNet;
 
+use crate::address::{ProxyHeader, StoredAddress};
 use crate::cookie::CookieConfig;
 use crate::error::ConfigError;
 use crate::id::UserId;
 use crate::legacy::LegacyIds;
+use crate::risk::{Risk, RiskAction, RiskPolicy, Weighted};
 use crate::store::{AtLimit, Limit};
 
 /// The default name: bound to this host, this path and TLS by its prefix, and no clue to what made it (OWASP).
@@ -44,6 +46,28 @@ pub(crate) struct Config {
     pub(crate) passive_header: Option<HeaderName>,
     pub(crate) trusted_proxies: Vec<IpNet>,
     pub(crate) legacy: Option<LegacyIds>,
+    pub(crate) proxy_header: ProxyHeader,
+    pub(crate) stored_address: StoredAddress,
+    /// The idle end comes after this at the latest, touch threshold included.
+    pub(crate) idle_at_most: Option<Duration>,
+    pub(crate) remaining_header: Option<HeaderName>,
+    pub(crate) risk: RiskRule,
+}
+
+/// Who judges risk, and what follows.
+#[derive(Clone)]
+pub(crate) struct RiskRule {
+    pub(crate) policy: Arc<dyn RiskPolicy>,
+    pub(crate) action: Arc<dyn Fn(&Risk) -> RiskAction + Send + Sync>,
+}
+
+impl Default for RiskRule {
+    fn default() -> Self {
+        Self {
+            policy: Arc::new(Weighted::default()),
+            action: Arc::new(|_| RiskAction::Allow),
+        }
+    }
 }
 
 /// How many sessions each user may have.
@@ -60,6 +84,15 @@ impl Config {
     /// Checks the settings, which are final from here on.
     pub(crate) fn settle(&mut self) -> Result<(), ConfigError> {
         self.cookie.settle()?;
+        if let Some(most) = self.idle_at_most {
+            for timeouts in [&mut self.timeouts, &mut self.remembered] {
+                let idle = timeouts.idle.min(most);
+                let touch = self
+                    .touch
+                    .unwrap_or_else(|| (idle / TOUCH_SHARE).min(TOUCH_MOST));
+                timeouts.idle = idle.min(most.saturating_sub(touch));
+            }
+        }
         for (what, timeout) in [
             ("idle timeout", self.timeouts.idle),
             ("absolute timeout", self.timeouts.absolute),
@@ -145,6 +178,11 @@ impl Default for Config {
             passive_header: None,
             trusted_proxies: Vec::new(),
             legacy: None,
+            proxy_header: ProxyHeader::default(),
+            stored_address: StoredAddress::default(),
+            idle_at_most: None,
+            remaining_header: None,
+            risk: RiskRule::default(),
         }
     }
 }

@@ -266,6 +266,10 @@ impl fmt::Debug for Digest {
 pub struct Bucket(u16);
 
 impl Bucket {
+    /// That of what is of no user.
+    #[cfg(feature = "redis")]
+    pub(crate) const ZERO: Self = Self(0);
+
     /// The bucket of a user: the first two bytes of SHA-256(namespace ‖ 0 ‖ user).
     #[must_use]
     pub fn of(namespace: &str, user: &UserId) -> Self {

@@ -194,7 +194,14 @@
 //! # Streams and sockets
 //!
 //! A [`Session`] may outlive its response, in a stream or a socket. It still reads, writes with `update` and
-//! `increment`, and logs out. What would need a cookie returns [`ErrorKind::ResponseSent`].
+//! `increment`, and logs out. What would need a cookie returns [`ErrorKind::ResponseSent`]. [`Session::ended`] resolves
+//! within a second of its end, at whichever instance, and [`Session::until_ended`] stops a stream then.
+//!
+//! # What happens to sessions
+//!
+//! [`Sessions::history`] has what happened to a user's sessions, with reasons, also after they are over;
+//! [`UserSession::record_activity`] adds what a user did; [`risk`] judges how all of it looks. [`event`] lists what is told
+//! as it happens, [`Sessions::stats`] gives the figures, and [`SessionLayer::policy`] says in words what holds.
 //!
 //! # Without axum
 //!
@@ -231,6 +238,7 @@
 //! | `sentinel` | no | Redis Sentinel |
 //! | `admin` | no | `migrate` and `admin`: moving sessions here from another system, repairing, checking |
 //! | `cli` | no | the command line, `sessile` |
+//! | `metrics` | no | figures for the `metrics` facade: see [`Stats`] |
 //! | `test-util` | no | conformance suite, store wrappers, manual clock |
 //!
 //! [tower]: https://docs.rs/tower
@@ -247,22 +255,27 @@ mod error;
 pub mod event;
 #[cfg(feature = "axum")]
 mod extract;
+mod history;
 mod id;
 mod key;
 mod layer;
 mod legacy;
 #[cfg(feature = "admin")]
 pub mod migrate;
+mod policy;
 mod problem;
 pub mod record;
+pub mod risk;
+mod security;
 pub mod session;
 mod sessions;
+mod stats;
 pub mod store;
 mod user;
 
 pub use ::cookie::SameSite;
 
-pub use address::ClientAddress;
+pub use address::{AddressKey, ClientAddress, ProxyHeader, StoredAddress};
 #[cfg(feature = "test-util")]
 pub use clock::ManualClock;
 pub use clock::{Clock, SystemClock};
@@ -274,10 +287,15 @@ pub use id::{Bucket, Digest, Handle, Kind, RecordKey, UserId};
 pub use key::{DataName, InvalidName, Key};
 pub use layer::{ResponseFuture, SessionLayer, SessionLayerBuilder, SessionService};
 pub use legacy::{GuessableId, LegacyIds};
+pub use policy::{LimitPolicy, Policy};
 pub use problem::{ErrorKind, Problem};
-pub use record::{End, EndReason};
-pub use session::{Freshness, Login, LoginFuture, Outcome, Passive, Session, SessionInfo};
+pub use record::{Activity, End, EndReason, HistoryEntry, HistoryEvent};
+pub use security::Security;
+pub use session::{
+    Freshness, Login, LoginFuture, Outcome, Passive, Remaining, Session, SessionInfo,
+};
 pub use sessions::Sessions;
+pub use stats::{Latency, Stats};
 pub use store::{
     AtLimit, Health, MemoryStore, MemoryStoreBuilder, Mode, Outage, SessionStore, StoreError,
 };

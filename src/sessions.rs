@@ -6,13 +6,14 @@ use ::cookie::Cookie;
 
 use crate::demo::DemoCounts;
 use crate::error::Error;
-use crate::event;
+use crate::event::Events;
 use crate::id::{Fresh, Handle, Kind, UserId};
+use crate::policy::Policy;
 use crate::problem::ErrorKind;
 use crate::record::{End, EndReason, Seen};
 use crate::session::{Area, Asked};
 use crate::session::{Finish, SessionInfo};
-use crate::store::{Create, EndScope, EndSessions, EndedSession, UNBOUNDED};
+use crate::store::{Create, EndScope, EndSessions, EndedSession, Health, UNBOUNDED};
 use crate::user::Ended;
 
 /// Every user's sessions: from [`SessionLayer::sessions`](crate::SessionLayer::sessions), or as an extractor (feature
@@ -30,6 +31,29 @@ pub struct Sessions {
 impl Sessions {
     pub(crate) const fn new(area: Arc<Area>) -> Self {
         Self { area }
+    }
+
+    pub(crate) const fn area(&self) -> &Arc<Area> {
+        &self.area
+    }
+
+    /// What sessions are held to: see [`SessionLayer::policy`](crate::SessionLayer::policy).
+    #[must_use]
+    pub fn policy(&self) -> Policy {
+        self.area.policy()
+    }
+
+    /// What happens to sessions through this layer, from now on: see [`event`](crate::event). At an instance of its own,
+    /// not at the others.
+    #[must_use]
+    pub fn events(&self) -> Events {
+        self.area.events.listen()
+    }
+
+    /// How the store does: see [`SessionLayer::health`](crate::SessionLayer::health).
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.area.health()
     }
 
     /// A user's live sessions, newest first. One store call.
@@ -82,11 +106,7 @@ impl Sessions {
     /// How many demos this instance started, and what became of them. At once.
     #[must_use]
     pub fn demo_counts(&self) -> DemoCounts {
-        self.area
-            .demos
-            .as_ref()
-            .map(|demos| demos.tallies.counts())
-            .unwrap_or_default()
+        DemoCounts::of(&self.area.events)
     }
 
     async fn end(&self, scope: EndScope, note: &str) -> Result<Ended, Error> {
@@ -138,7 +158,7 @@ impl Area {
         let created = self.store.create(create).await?;
         let id = id.born(self.store.birth(created.freshness));
         let ended = self.created(created.value)?;
-        event::created(&record);
+        self.events.created(self.store.now(), &record);
         self.tell_ended(&ended, EndReason::Limit, None);
         Ok(self.config.cookie.set(&id, None))
     }
@@ -176,7 +196,9 @@ impl Area {
         address: Option<&str>,
     ) {
         for session in ended {
-            event::ended(session.handle, session.user.as_ref(), reason, address);
+            self.ends.tell(session.handle, reason);
+            self.events
+                .ended(self.store.now(), (self.kind, session), reason, address);
         }
     }
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::Error;
-use crate::event;
 use crate::id::{Handle, UserId};
 use crate::problem::ErrorKind;
 use crate::record::EndReason;
@@ -185,7 +184,7 @@ impl UserSession {
                 })
                 .await?;
             let record = renewed.ok_or_else(|| Self::gone(&session))?;
-            event::reauthenticated(&record);
+            context.area.events.reauthenticated(now, &record);
             Ok(())
         })
         .await

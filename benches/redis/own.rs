@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::get;
-use sessile::record::{Entry, Record};
+use sessile::record::{Activity, Entry, Record, UserLog};
 use sessile::store::{
     Applied, Apply, Create, Created, EndSessions, EndedSessions, Replace, Replaced,
 };
@@ -85,6 +85,22 @@ impl SessionStore for Alone {
 
     fn list(&self, user: UserId) -> impl Future<Output = Result<Vec<Record>, StoreError>> + Send {
         self.0.list(user)
+    }
+
+    fn record(
+        &self,
+        user: UserId,
+        activity: Activity,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send {
+        self.0.record(user, activity)
+    }
+
+    fn log(&self, user: UserId) -> impl Future<Output = Result<UserLog, StoreError>> + Send {
+        self.0.log(user)
+    }
+
+    fn erase(&self, user: UserId) -> impl Future<Output = Result<(), StoreError>> + Send {
+        self.0.erase(user)
     }
 
     fn count(&self, kind: Kind) -> impl Future<Output = Result<u64, StoreError>> + Send {

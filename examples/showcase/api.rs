@@ -8,7 +8,7 @@ use axum::{Json, Router};
 use serde::Serialize;
 
 use crate::time::Instant;
-use crate::{Server, data, demo, devices, identity};
+use crate::{Server, data, demo, devices, figures, identity, live, security};
 
 pub(crate) fn routes() -> Router<Arc<Server>> {
     Router::new()
@@ -29,6 +29,13 @@ pub(crate) fn routes() -> Router<Arc<Server>> {
         .route("/api/sessions", get(devices::list).delete(devices::end_all))
         .route("/api/sessions/{handle}", delete(devices::end))
         .route("/api/admin/revoke", post(devices::revoke))
+        .route("/api/activity", post(security::record))
+        .route("/api/security", get(security::look))
+        .route("/api/history", get(security::history))
+        .route("/api/events", get(live::events))
+        .route("/api/figures", get(live::figures))
+        .route("/api/stats", get(figures::stats))
+        .route("/metrics", get(figures::prometheus))
         .merge(demo::routes())
         // `serve::whole_body` has a limit, which is above the session's own: so that this one is what refuses.
         .layer(DefaultBodyLimit::disable())

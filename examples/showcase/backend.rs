@@ -1,6 +1,6 @@
 //! Where sessions are kept.
 
-use sessile::{ConfigError, Health, MemoryStore, RedisStore, SessionLayer};
+use sessile::{ConfigError, Health, MemoryStore, RedisStore, SessionLayer, Stats};
 
 use crate::options::Options;
 
@@ -50,6 +50,11 @@ impl Backend {
             Place::Memory => "the memory of this process: all is gone when it ends",
             Place::Redis => "Redis: shared by all processes, and still there after they end",
         }
+    }
+
+    /// All figures.
+    pub(crate) async fn stats(&self) -> Stats {
+        self.sessions.sessions().stats().await
     }
 
     /// What the store is doing, without asking it.

@@ -13,9 +13,12 @@
 //! | `demo.rs` | a demo: its industry, its conversation, its progress |
 //! | `assistant.rs` | who answers in a demo's conversation |
 //! | `devices.rs` | a user's sessions, and ending them |
+//! | `security.rs` | what a user did, what happened to their sessions, and how that looks |
+//! | `live.rs` | streams: what happens to a session, until it ends; how the store does |
+//! | `figures.rs` | figures as JSON, and for Prometheus |
 //! | `problems.rs` | one look for every refusal, of the crate, of axum and of this application |
 //! | `time.rs` | how instants are written |
-//! | `pages/` | the same for people: forms, no script |
+//! | `pages/` | the same for people: forms; a script for the one picture that moves |
 //! | `serve.rs` | the server, and its graceful end |
 //!
 //! There are no passwords: whoever says a name is that user. `examples/login.rs` shows where the check goes.
@@ -26,10 +29,13 @@ mod backend;
 mod data;
 mod demo;
 mod devices;
+mod figures;
 mod identity;
+mod live;
 mod options;
 mod pages;
 mod problems;
+mod security;
 mod serve;
 mod time;
 
@@ -41,6 +47,8 @@ use axum::{Router, middleware};
 use sessile::SessionLayer;
 
 use backend::Backend;
+use live::Stopping;
+use metrics_exporter_prometheus::PrometheusHandle;
 use options::Options;
 
 /// What the routes know of the server.
@@ -48,6 +56,8 @@ use options::Options;
 pub(crate) struct Server {
     pub(crate) options: Options,
     pub(crate) backend: Backend,
+    pub(crate) metrics: PrometheusHandle,
+    pub(crate) stopping: Stopping,
 }
 
 #[tokio::main]
@@ -61,13 +71,24 @@ async fn main() -> ExitCode {
         .with_max_level(tracing::Level::INFO)
         .with_ansi(false)
         .init();
+    // Before the layer tells anything.
+    let metrics = match figures::collect() {
+        Ok(metrics) => metrics,
+        Err(error) => return complain(1, &error),
+    };
     let (sessions, backend) = match backend::connect(&options).await {
         Ok(connected) => connected,
         Err(error) => return complain(2, &error),
     };
     let listen = options.listen;
-    let app = app(sessions, Server { options, backend });
-    match serve::run(listen, app).await {
+    let stopping = Stopping::new();
+    let server = Server {
+        options,
+        backend,
+        metrics,
+        stopping: stopping.clone(),
+    };
+    match serve::run(listen, app(sessions, server), stopping).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => complain(1, &error),
     }

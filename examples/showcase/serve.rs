@@ -12,11 +12,17 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tokio::net::TcpListener;
 
+use crate::live::Stopping;
+
 /// More than this is no request for this application.
 const BODY_BYTES: usize = 16 << 20;
 
 /// Serves until Ctrl-C or SIGTERM; what is running then is finished. A second signal does not wait for that.
-pub(crate) async fn run(listen: SocketAddr, app: Router) -> Result<(), CannotServe> {
+pub(crate) async fn run(
+    listen: SocketAddr,
+    app: Router,
+    stopping: Stopping,
+) -> Result<(), CannotServe> {
     let failed = |error| CannotServe { listen, error };
     let listener = TcpListener::bind(listen).await.map_err(failed)?;
     let stop = Stop::listen().map_err(failed)?;
@@ -27,6 +33,8 @@ pub(crate) async fn run(listen: SocketAddr, app: Router) -> Result<(), CannotSer
     let app = app.into_make_service_with_connect_info::<SocketAddr>();
     let serve = axum::serve(listener, app).with_graceful_shutdown(async move {
         stop.signal().await;
+        // Streams are running requests that are never done.
+        stopping.stop();
         tracing::info!("stopping as soon as the running requests are done");
     });
     tokio::select! {

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::counts::Tallies;
 use crate::config::{Config, Timeouts};
 use crate::cookie::CookieConfig;
 use crate::error::ConfigError;
@@ -28,7 +27,6 @@ pub(crate) struct DemoConfig {
 pub(crate) struct Demos {
     pub(crate) area: Arc<Area>,
     pub(crate) config: DemoConfig,
-    pub(crate) tallies: Tallies,
 }
 
 /// The default name: with the strongest prefix that browsers allow for the cookie's other attributes (RFC 6265bis, 4.1.3).

@@ -8,7 +8,6 @@ use http::Extensions;
 
 use super::{DemoSession, Demos, INDUSTRY, Industry, STEPS};
 use crate::error::Error;
-use crate::event;
 use crate::id::{Digest, UserId, sha256};
 use crate::problem::ErrorKind;
 use crate::session::{Context, Current, Finish, Identity, NewSession, encode, missing_layer};
@@ -118,7 +117,6 @@ impl Demo {
                 demo: None,
             };
             context.create(new).await?;
-            demo.demos.tallies.started.add();
             Ok(demo.session())
         })
         .await
@@ -138,8 +136,8 @@ impl Demo {
         match self.context.store().spend(spend).await? {
             Spent::Granted => Ok(()),
             Spent::Exhausted(until) => {
-                event::demo_refused();
                 let now = self.context.area.store.now();
+                self.context.area.events.demo_refused(now);
                 let after = until.duration_since(now).unwrap_or(Duration::from_secs(1));
                 Err(Error::new(ErrorKind::TooManyDemos).with_retry_after(after))
             }

@@ -9,17 +9,21 @@ use http::HeaderName;
 use ipnet::IpNet;
 
 use super::SessionLayer;
+use crate::address::{ProxyHeader, StoredAddress};
 use crate::config::{Config, LimitRule, Timeouts};
 use crate::demo::DemoConfig;
 use crate::error::ConfigError;
 use crate::id::UserId;
 use crate::legacy::LegacyIds;
 use crate::record::MessageBounds;
+use crate::risk::{Risk, RiskAction, RiskPolicy};
 use crate::session::Area;
 use crate::store::{AtLimit, ErasedStore, Outage, SessionStore, Settings, Shield};
 
 /// The cookie's name without TLS, where the prefix of the default would be a lie.
 const INSECURE_COOKIE: &str = "session";
+
+const DAY: u64 = 24 * 3600;
 
 /// Sets up a [`SessionLayer`].
 ///
@@ -48,6 +52,7 @@ impl SessionLayerBuilder {
     /// gives for low-risk applications.
     pub const fn idle_timeout(mut self, timeout: Duration) -> Self {
         self.config.timeouts.idle = timeout;
+        self.config.idle_at_most = None;
         self
     }
 
@@ -61,6 +66,7 @@ impl SessionLayerBuilder {
     /// The idle and absolute timeouts after `.remember()`. Default: 14 days and 30 days, the most that NIST SP
     /// 800-63B-4 allows at AAL1 without signing in again.
     pub const fn remember_timeouts(mut self, idle: Duration, absolute: Duration) -> Self {
+        self.config.idle_at_most = None;
         self.config.remembered = Timeouts { idle, absolute };
         self
     }
@@ -136,7 +142,8 @@ impl SessionLayerBuilder {
         self
     }
 
-    /// Proxies whose `X-Forwarded-For` is believed. Default: none, the address is the peer's.
+    /// Proxies whose `X-Forwarded-For` or `Forwarded` is believed: see [`proxy_header`](Self::proxy_header). Default: none,
+    /// the address is the peer's.
     pub fn trusted_proxies(mut self, proxies: impl IntoIterator<Item = IpNet>) -> Self {
         self.config.trusted_proxies.extend(proxies);
         self
@@ -148,6 +155,66 @@ impl SessionLayerBuilder {
     /// more.
     pub fn accept_legacy(mut self, ids: LegacyIds) -> Self {
         self.config.legacy = Some(ids);
+        self
+    }
+
+    /// In which header they say whom they speak for. Default: in whichever of the two is there.
+    pub const fn proxy_header(mut self, header: ProxyHeader) -> Self {
+        self.config.proxy_header = header;
+        self
+    }
+
+    /// What is kept of clients' addresses. Default: all of it, which is what people know their devices by.
+    pub fn stored_addresses(mut self, stored: StoredAddress) -> Self {
+        self.config.stored_address = stored;
+        self
+    }
+
+    /// Says with every response for which a session was read how many whole seconds it has left, as
+    /// `idle=1799, absolute=43199`: for a page that warns its reader in time. Reading that extends nothing by itself;
+    /// the request may, unless it is [passive](Self::passive_header). Default: none. No store call.
+    pub fn remaining_header(mut self, name: HeaderName) -> Self {
+        self.config.remaining_header = Some(name);
+        self
+    }
+
+    /// NIST SP 800-63B-4, AAL1: signing in again after 30 days. It asks for no idle end; here it is the same 30 days.
+    pub const fn aal1(self) -> Self {
+        self.assurance(30 * DAY, 30 * DAY)
+    }
+
+    /// NIST SP 800-63B-4, AAL2: signing in again after 24 hours, or after 1 hour without a request. Also after `.remember()`.
+    pub const fn aal2(self) -> Self {
+        self.assurance(3600, DAY)
+    }
+
+    /// NIST SP 800-63B-4, AAL3: signing in again after 12 hours, or after 15 minutes without a request. Also after
+    /// `.remember()`.
+    pub const fn aal3(self) -> Self {
+        self.assurance(15 * 60, DAY / 2)
+    }
+
+    /// The touch threshold is taken off the idle timeout, since the idle end may be late by as much: `build()` knows it.
+    const fn assurance(mut self, idle: u64, absolute: u64) -> Self {
+        let timeouts = Timeouts {
+            idle: Duration::from_secs(idle),
+            absolute: Duration::from_secs(absolute),
+        };
+        self.config.idle_at_most = Some(timeouts.idle);
+        self.config.timeouts = timeouts;
+        self.config.remembered = timeouts;
+        self
+    }
+
+    /// Who judges risk. Default: [`Weighted`](crate::risk::Weighted), which observes.
+    pub fn risk_policy(mut self, policy: impl RiskPolicy) -> Self {
+        self.config.risk.policy = Arc::new(policy);
+        self
+    }
+
+    /// What [`UserSession::check_risk`](crate::UserSession::check_risk) does about a risk. Default: nothing.
+    pub fn on_risk(mut self, action: impl Fn(&Risk) -> RiskAction + Send + Sync + 'static) -> Self {
+        self.config.risk.action = Arc::new(action);
         self
     }
 
@@ -253,7 +320,7 @@ impl SessionLayerBuilder {
         }
         config.settle()?;
         let store = Shield::around(self.store, &self.outage)?;
-        let area = Area::new(store, self.config, self.demo)?;
+        let area = Area::new(store, self.config, self.demo, self.outage.events)?;
         Ok(SessionLayer::from_area(area))
     }
 }

@@ -192,6 +192,11 @@ impl Context {
 
     fn attach(&self, headers: &mut HeaderMap) {
         vary_by_cookie(headers);
+        if let Some(name) = &self.area.config.remaining_header
+            && let Some(remaining) = self.remaining()
+        {
+            headers.insert(name, remaining.header());
+        }
         let set = {
             let state = self.state();
             match (&state.cookie, state.live()) {

@@ -19,6 +19,7 @@ pub use builder::SessionLayerBuilder;
 pub use future::ResponseFuture;
 pub use service::SessionService;
 
+use crate::policy::Policy;
 use crate::session::Area;
 use crate::sessions::Sessions;
 use crate::store::{Health, SessionStore};
@@ -58,6 +59,13 @@ impl SessionLayer {
     #[must_use]
     pub fn health(&self) -> Health {
         self.area.health()
+    }
+
+    /// What sessions are held to: timeouts, limit, and what happens while the store is away. For people to read, and
+    /// for programs.
+    #[must_use]
+    pub fn policy(&self) -> Policy {
+        self.area.policy()
     }
 
     pub(crate) fn from_area(area: Area) -> Self {

@@ -77,6 +77,9 @@ where
         if self.area.config.cookie.secure && !context.has_cookie() {
             self.area.note_plain_http(request.headers());
         }
+        if context.has_no_address() {
+            self.area.note_unknown_address();
+        }
         request
             .extensions_mut()
             .insert(Current(Arc::clone(&context)));
@@ -115,6 +118,20 @@ impl Area {
             origin = %String::from_utf8_lossy(host),
             "a browser came by plain http from a host that is not this one: it will not keep the session cookie, which \
              is Secure. Serve https, or, in development, use localhost or insecure_cookies()"
+        );
+    }
+}
+
+impl Area {
+    /// Says once that nobody's address is known: sessions are served all the same.
+    fn note_unknown_address(&self) {
+        if self.unaddressed.load(Relaxed) || self.unaddressed.swap(true, Relaxed) {
+            return;
+        }
+        tracing::info!(
+            target: "sessile",
+            "requests come from addresses that are not known: lists of sessions will not show them. Serve with \
+             into_make_service_with_connect_info, or put a ClientAddress into the extensions"
         );
     }
 }

@@ -52,6 +52,14 @@ impl EndReason {
         }
     }
 
+    /// Whether somebody ended it: not its clocks, nor a store that lost it.
+    pub(crate) const fn is_of_somebody(self) -> bool {
+        match self {
+            Self::LoggedOut | Self::Regenerated | Self::Limit | Self::Revoked => true,
+            Self::Idle | Self::Absolute | Self::StoreLost => false,
+        }
+    }
+
     /// The reason of that name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {

@@ -11,6 +11,7 @@
 mod change;
 mod end;
 mod entry;
+mod history;
 mod live;
 mod message;
 mod packed;
@@ -20,6 +21,7 @@ pub use change::{After, Change, ChangeError, Changes, Clear, Guard, Op};
 pub(crate) use end::cut;
 pub use end::{End, EndReason};
 pub use entry::{Entry, Tombstone};
+pub use history::{Activity, HistoryEntry, HistoryEvent, UserLog};
 pub use live::{DemoPointer, NewRecord, Record, Seen};
 pub(crate) use message::Added;
 pub use message::{MessageBounds, MessageId, NewMessage};

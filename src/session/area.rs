@@ -7,15 +7,19 @@ use std::sync::atomic::AtomicBool;
 use crate::config::Config;
 use crate::demo::{DemoConfig, Demos};
 use crate::error::ConfigError;
-use crate::event::{self, Tally};
+use crate::event::Hub;
 use crate::id::{Born, Bucket, Digest, Kind, RecordKey, UserId};
-use crate::record::{Entry, Record};
+use crate::policy::Policy;
+use crate::record::{Activity, Entry, Record, UserLog};
+use crate::risk::rates::Rates;
 use crate::session::Freshness;
+use crate::stats::{COUNTED_EVERY, Census, Latencies, Latency};
 use crate::store::{
-    Append, Appended, Applied, Apply, Budget, Create, Created, EndSessions, EndedSessions, Health,
-    Mode, Replace, Replaced, Shield, Spend, Spent, StoreError, Told, UNBOUNDED,
+    Append, Appended, Applied, Apply, Budget, Connections, Counts, Create, Created, EndSessions,
+    EndedSessions, Ends, Health, Mode, Outage, Replace, Replaced, Shield, Spend, Spent, StoreError,
+    Told, UNBOUNDED,
 };
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 /// Configuration and store: one for each layer that was built.
 pub(crate) struct Area {
@@ -25,13 +29,25 @@ pub(crate) struct Area {
     pub(crate) demos: Option<Arc<Demos>>,
     pub(crate) store: ToldStore,
     pub(crate) config: Config,
-    pub(crate) refusals: Tally,
+    pub(crate) events: Arc<Hub>,
     /// When the layer was built.
     pub(crate) began: SystemTime,
     /// Whether it was said that another layer has the same cookie.
     pub(crate) clashed: AtomicBool,
     /// Whether it was said why the cookie will not stick.
     pub(crate) warned: AtomicBool,
+    /// Who waits for the end of a session; and whether the store has to be asked, for it does not tell.
+    pub(crate) ends: Ends,
+    pub(crate) asks_for_ends: bool,
+    /// The last count of all sessions.
+    pub(crate) census: Census,
+    /// Whether somebody looks after those who wait.
+    pub(crate) looking: AtomicBool,
+    /// Whether it was said that clients' addresses are not known.
+    pub(crate) unaddressed: AtomicBool,
+    /// How many requests of each session there were within a minute, and how often its dead ids came within an hour.
+    pub(crate) requests: Rates,
+    pub(crate) dead_ids: Rates,
 }
 
 impl Area {
@@ -40,13 +56,19 @@ impl Area {
         store: Shield,
         config: Config,
         demo: DemoConfig,
+        events: Arc<Hub>,
     ) -> Result<Self, ConfigError> {
         store.watch();
-        let demos = Self::of(Kind::Demo, store.clone(), demo.settle(&config)?);
+        let settled = demo.settle(&config)?;
+        let store = ToldStore {
+            latencies: store.outage(Kind::User).map(|_| Arc::new(Latencies::new())),
+            store,
+            events,
+        };
+        let demos = Self::of(Kind::Demo, store.clone(), settled);
         let demos = Demos {
             area: Arc::new(demos),
             config: demo,
-            tallies: Default::default(),
         };
         Ok(Self {
             demos: Some(Arc::new(demos)),
@@ -54,24 +76,33 @@ impl Area {
         })
     }
 
-    fn of(kind: Kind, store: Shield, config: Config) -> Self {
+    fn of(kind: Kind, store: ToldStore, config: Config) -> Self {
+        let ends = store.store.ends();
         Self {
             kind,
             demos: None,
             began: store.now(),
-            store: ToldStore {
-                store,
-                failures: Tally::default(),
-            },
+            events: Arc::clone(&store.events),
+            store,
             config,
-            refusals: Tally::default(),
             clashed: AtomicBool::new(false),
             warned: AtomicBool::new(false),
+            asks_for_ends: ends.is_none(),
+            ends: ends.unwrap_or_default(),
+            census: Census::default(),
+            looking: AtomicBool::new(false),
+            unaddressed: AtomicBool::new(false),
+            requests: Rates::new(Duration::from_secs(60)),
+            dead_ids: Rates::new(Duration::from_secs(3600)),
         }
     }
 }
 
 impl Area {
+    pub(crate) fn policy(&self) -> Policy {
+        Policy::of(&self.config, self.store.outage(self.kind))
+    }
+
     pub(crate) fn health(&self) -> Health {
         self.store.health().unwrap_or(Health {
             mode: Mode::Healthy,
@@ -92,10 +123,13 @@ impl fmt::Debug for Area {
     }
 }
 
-/// The store; its failures are told here, once and in number, however many requests run into them.
+/// The store; its failures are told here, once and in number, however many requests run into them. Clones are the same.
+#[derive(Clone)]
 pub(crate) struct ToldStore {
     store: Shield,
-    failures: Tally,
+    events: Arc<Hub>,
+    /// How long calls take: of a store that is not in this process.
+    latencies: Option<Arc<Latencies>>,
 }
 
 impl ToldStore {
@@ -103,11 +137,16 @@ impl ToldStore {
         &self,
         call: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
+        let sent = self.latencies.as_ref().map(|_| Instant::now());
         let answer = call.await;
-        if let Err(error) = &answer
-            && let Some(count) = self.failures.add(self.now())
-        {
-            event::store_failed(error, count);
+        if let (Some(latencies), Some(sent)) = (&self.latencies, sent) {
+            let answered = Instant::now();
+            latencies.add(sent, answered);
+            #[cfg(feature = "metrics")]
+            crate::stats::meter::call(answered.duration_since(sent), answer.is_ok());
+        }
+        if let Err(error) = &answer {
+            self.events.store_failed(self.now(), error);
         }
         answer
     }
@@ -127,6 +166,46 @@ impl ToldStore {
 
     pub(crate) fn health(&self) -> Option<Health> {
         self.store.health()
+    }
+
+    /// Reads several, for those who wait: each as far as it is known now.
+    pub(crate) async fn look_each(
+        &self,
+        keys: &[(RecordKey, Option<Born>)],
+    ) -> Vec<Option<Told<Option<Entry>>>> {
+        self.store.look_each(keys).await
+    }
+
+    pub(crate) fn outage(&self, kind: Kind) -> Option<Outage> {
+        self.store.outage(kind)
+    }
+
+    pub(crate) fn record(
+        &self,
+        user: UserId,
+        activity: Activity,
+    ) -> impl Future<Output = Result<(), StoreError>> {
+        self.told(self.store.record(user, activity))
+    }
+
+    pub(crate) fn log(&self, user: UserId) -> impl Future<Output = Result<UserLog, StoreError>> {
+        self.told(self.store.log(user))
+    }
+
+    pub(crate) fn erase(&self, user: UserId) -> impl Future<Output = Result<(), StoreError>> {
+        self.told(self.store.erase(user))
+    }
+
+    pub(crate) async fn counts(&self) -> Result<Option<Counts>, StoreError> {
+        self.told(self.store.counts(COUNTED_EVERY)).await
+    }
+
+    pub(crate) fn connections(&self) -> Option<Connections> {
+        self.store.connections()
+    }
+
+    pub(crate) fn latency(&self) -> Option<Latency> {
+        self.latencies.as_ref()?.get()
     }
 
     /// The same, asked by a request that waits no longer than its budget.

@@ -11,7 +11,6 @@ use super::info::Freshness;
 use super::login::Renewed;
 use super::state::{Identity, Phase, Plan, View};
 use crate::error::Error;
-use crate::event;
 use crate::id::{Fresh, Kind, RecordKey, UserId};
 use crate::key::DataName;
 use crate::problem::ErrorKind;
@@ -88,10 +87,15 @@ impl Context {
         let key = apply.key;
         let staged = !apply.changes.is_empty();
         let copy = (staged && keep).then(|| apply.changes.clone());
+        let shown = self.area.config.remaining_header.as_ref();
+        let seen = shown.and(apply.seen.clone());
         let applied = self.store().apply(apply, read).await;
         let applied = applied.map(|told| (told.outcome(), told.value));
         match applied {
             Ok((stored, Applied::Saved(_))) => {
+                if let Some(seen) = seen {
+                    self.state().touched(&key, &seen);
+                }
                 if let Some(copy) = copy {
                     self.state().saved(&key, copy);
                 }
@@ -177,8 +181,11 @@ impl Context {
         let ended = self.area.created(created.value)?;
         let id = id.born(self.area.store.birth(freshness));
         match kind {
-            Kind::User => event::created(&record),
-            Kind::Demo => event::demo_started(&record),
+            Kind::User => self.area.events.created(self.area.store.now(), &record),
+            Kind::Demo => self
+                .area
+                .events
+                .demo_started(self.area.store.now(), &record),
         }
         self.area
             .tell_ended(&ended, EndReason::Limit, record.address());
@@ -239,7 +246,7 @@ impl Context {
         let Ok(fresh) = Fresh::draw() else { return };
         // Where this fails, the next request does it. Where another one was faster, its cookie counts.
         if let Ok(Renewed::Done(record)) = self.renew(&live, &fresh, Renewal::SameSession).await {
-            event::regenerated(&record);
+            self.area.events.regenerated(self.area.store.now(), &record);
         }
     }
 }

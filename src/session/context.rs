@@ -11,13 +11,12 @@ use tower_cookies::Cookies;
 
 use super::area::{Area, Asked};
 use super::state::{Dead, Identity, Live, Phase, SUPERSEDED_GRACE, State, Unknown};
-use crate::address::{client_address, same_network};
+use crate::address::client_address;
 use crate::cookie::{Presented, Shown};
 use crate::error::Error;
-use crate::event;
 use crate::id::{Born, Kind, RecordKey, SessionId};
 use crate::record::{
-    Added, Changes, EndReason, Entry, MessageBounds, NewMessage, Record, Seen, cut,
+    Added, Changes, EndReason, Entry, MessageBounds, NewMessage, Record, Seen, Tombstone, cut,
 };
 use crate::store::{Budget, EndScope, EndSessions, StoreError, Told, UNBOUNDED};
 
@@ -104,7 +103,12 @@ impl Context {
             presented,
             presented_demo,
             demo: OnceLock::new(),
-            address: client_address(extensions, headers, &config.trusted_proxies),
+            address: client_address(
+                extensions,
+                headers,
+                &config.trusted_proxies,
+                config.proxy_header,
+            ),
             agent: headers.get(header::USER_AGENT).cloned(),
             passive,
             budget: area.store.budget(),
@@ -245,9 +249,7 @@ impl Context {
 
     /// Counts an id that opens nothing.
     fn refuse(&self) {
-        if let Some(count) = self.area.refusals.add(self.began_at) {
-            event::refused(count);
-        }
+        self.area.events.refused(self.began_at);
     }
 
     /// Under which keys the session may be of which this request has the cookie, and what the ids say of its birth.
@@ -274,6 +276,7 @@ impl Context {
             let freshness = entry.freshness;
             match entry.value {
                 Some(Entry::Live(record)) => {
+                    self.area.requests.add(record.handle(), self.began_at);
                     let due = self.is_touch_due(&record).then(|| self.seen());
                     return Identity::Live(Live {
                         id,
@@ -291,6 +294,7 @@ impl Context {
                             .unwrap_or_default();
                         let moved = tombstone.end.reason == EndReason::Regenerated
                             && age < SUPERSEDED_GRACE;
+                        self.notice_dead_id(&tombstone, moved);
                         identity = Identity::Dead(Dead {
                             end: tombstone.end,
                             moved,
@@ -302,6 +306,20 @@ impl Context {
             }
         }
         identity
+    }
+
+    /// An id that is over was presented: what it says of whoever has it.
+    fn notice_dead_id(&self, tombstone: &Tombstone, moved: bool) {
+        if moved || !tombstone.end.reason.is_of_somebody() {
+            return;
+        }
+        self.area.dead_ids.add(tombstone.handle, self.began_at);
+        if tombstone.end.reason == EndReason::Regenerated {
+            let address = self.seen().address;
+            self.area
+                .events
+                .reused(self.began_at, tombstone.handle, address);
+        }
     }
 
     fn is_touch_due(&self, record: &Record) -> bool {
@@ -322,13 +340,16 @@ impl Context {
         let agent = self
             .agent()
             .is_some_and(|agent| record.user_agent() != Some(&*agent));
+        let stored = &self.area.config.stored_address;
         agent
             || self
                 .address
-                .is_some_and(|address| match record.address().map(str::parse) {
-                    Some(Ok(stored)) => !same_network(stored, address),
-                    Some(Err(_)) | None => true,
-                })
+                .is_some_and(|address| stored.is_elsewhere(record.address(), address))
+    }
+
+    /// Whether it is not known where the request comes from.
+    pub(crate) const fn has_no_address(&self) -> bool {
+        self.address.is_none()
     }
 
     /// The user agent as records have it: text, cut.
@@ -348,7 +369,9 @@ impl Context {
     pub(crate) fn seen(&self) -> Seen {
         Seen {
             at: self.began_at,
-            address: self.address.map(|address| address.to_string().into()),
+            address: self
+                .address
+                .and_then(|address| self.area.config.stored_address.text(address)),
             agent: self.agent().map(Into::into),
         }
     }

@@ -1,6 +1,8 @@
 //! What people are shown of a session.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
+
+use http::HeaderValue;
 
 use crate::id::{Handle, UserId};
 use crate::record::{Record, Seen};
@@ -25,6 +27,35 @@ impl Freshness {
             Self::Stale => "stale",
             Self::Local => "local",
         }
+    }
+}
+
+/// How long a session has left. It is over when either is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Remaining {
+    /// Until its idle end, if no other request comes.
+    pub idle: Duration,
+    /// Until its absolute end.
+    pub absolute: Duration,
+}
+
+impl Remaining {
+    pub(crate) fn of(info: &SessionInfo, now: SystemTime) -> Self {
+        let until = |end: SystemTime| end.duration_since(now).unwrap_or_default();
+        Self {
+            idle: until(info.idle_ends_at),
+            absolute: until(info.ends_at),
+        }
+    }
+
+    /// For a header: whole seconds, rounded down, as a dictionary of RFC 9651.
+    pub(crate) fn header(self) -> HeaderValue {
+        let text = format!(
+            "idle={}, absolute={}",
+            self.idle.as_secs(),
+            self.absolute.as_secs()
+        );
+        HeaderValue::try_from(text).expect("words and digits")
     }
 }
 

@@ -19,12 +19,13 @@ use super::finish::Finish;
 use super::info::Freshness;
 use super::state::{Identity, Live, Phase, Unknown};
 use crate::error::Error;
-use crate::event;
 use crate::id::{Fresh, RecordKey, UserId};
 use crate::key::{DataName, Key};
 use crate::problem::ErrorKind;
 use crate::record::{Changes, DemoPointer, End, EndReason, Op, Record};
-use crate::store::{Applied, Apply, EndScope, EndSessions, Renewal, Replace, Replaced, SignIn};
+use crate::store::{
+    Applied, Apply, EndScope, EndSessions, EndedSession, Renewal, Replace, Replaced, SignIn,
+};
 use crate::user::UserSession;
 
 /// A login that is being put together; awaiting it signs in.
@@ -191,7 +192,7 @@ impl Context {
 
     /// Makes the request's demo this user's; `None` where there is none to be had.
     async fn adopt_demo(&self, user: &UserId) -> Result<Option<DemoPointer>, Error> {
-        let (Some(demo), Some(demos)) = (self.demo(), &self.area.demos) else {
+        let Some(demo) = self.demo() else {
             return Ok(None);
         };
         let _turn = demo.turn().await;
@@ -219,8 +220,8 @@ impl Context {
             .await
         {
             Ok(Renewed::Done(record)) => {
-                event::demo_adopted(&record);
-                demos.tallies.adopted.add();
+                let now = self.area.store.now();
+                self.area.events.demo_adopted(now, &record);
                 Ok(Some(DemoPointer {
                     handle: record.handle(),
                     key: fresh.id(live.key.bucket).key(live.key.kind),
@@ -280,13 +281,14 @@ impl Context {
         }));
         match self.renew(live, &fresh, renewal).await? {
             Renewed::Done(record) => {
-                event::ended(
-                    live.record.handle(),
-                    Some(&user),
-                    EndReason::Regenerated,
-                    live.record.address(),
-                );
-                event::created(&record);
+                let old = EndedSession {
+                    handle: live.record.handle(),
+                    user: Some(user),
+                };
+                let address = live.record.address();
+                self.area
+                    .tell_ended(&[old], EndReason::Regenerated, address);
+                self.area.events.created(self.area.store.now(), &record);
                 Ok(true)
             }
             Renewed::Moved | Renewed::Ended(_) => Ok(false),
@@ -331,16 +333,12 @@ impl Context {
                 return Err(error.into());
             }
         };
-        let Some(last) = ended.last else {
+        let Some(last) = &ended.last else {
             return Ok(());
         };
-        event::ended(
-            last.handle(),
-            last.user().map(UserId::from).as_ref(),
-            EndReason::Regenerated,
-            last.address(),
-        );
-        let changes = difference(keep, &live.record, &last);
+        self.area
+            .tell_ended(&ended.sessions, EndReason::Regenerated, last.address());
+        let changes = difference(keep, &live.record, last);
         if changes.is_empty() {
             return Ok(());
         }

@@ -17,6 +17,7 @@
 mod area;
 mod commit;
 mod context;
+mod ended;
 mod finish;
 mod info;
 mod login;
@@ -35,12 +36,11 @@ pub(crate) use commit::NewSession;
 pub use context::Passive;
 pub(crate) use context::{Context, Current};
 pub(crate) use finish::Finish;
-pub use info::{Freshness, SessionInfo};
+pub use info::{Freshness, Remaining, SessionInfo};
 pub use login::{Login, LoginFuture};
 pub(crate) use state::{Identity, Outgoing, Phase};
 
 use crate::error::Error;
-use crate::event;
 use crate::id::{Fresh, Handle, UserId};
 use crate::key::Key;
 use crate::problem::ErrorKind;
@@ -299,7 +299,8 @@ impl Session {
         Finish::new(async move {
             let renewed = context.renew_live(|_| Renewal::SameSession).await?;
             if let Some(record) = renewed {
-                event::regenerated(&record);
+                let now = context.area.store.now();
+                context.area.events.regenerated(now, &record);
             }
             Ok(())
         })
@@ -330,14 +331,16 @@ impl Session {
     /// The session's times and circumstances, if there is one.
     #[must_use]
     pub fn info(&self) -> Option<SessionInfo> {
-        let mut state = self.context.state();
-        let live = state.look().live()?;
-        let mut info = SessionInfo::of(&live.record, true);
-        info.freshness = live.freshness;
-        if let Some(seen) = &live.due {
-            info.was_seen(seen, &live.record);
-        }
-        Some(info)
+        self.context.state().look();
+        self.context.info()
+    }
+
+    /// How long the session has left, if there is one, by the store's clock. Looking extends nothing; the request itself
+    /// may, unless it is [passive](Passive). No store call.
+    #[must_use]
+    pub fn remaining(&self) -> Option<Remaining> {
+        self.context.state().look();
+        self.context.remaining()
     }
 
     /// On what rests what this request knows of its session, if there is one: on the store, on what this instance
@@ -379,6 +382,21 @@ impl Session {
 }
 
 impl Context {
+    fn info(&self) -> Option<SessionInfo> {
+        let state = self.state();
+        let live = state.live()?;
+        let mut info = SessionInfo::of(&live.record, true);
+        info.freshness = live.freshness;
+        if let Some(seen) = &live.due {
+            info.was_seen(seen, &live.record);
+        }
+        Some(info)
+    }
+
+    pub(crate) fn remaining(&self) -> Option<Remaining> {
+        Some(Remaining::of(&self.info()?, self.area.store.now()))
+    }
+
     /// Ends the session that this request has, if it has one.
     pub(crate) async fn log_out(self: Arc<Self>) -> Result<Outcome, Error> {
         let context = self;

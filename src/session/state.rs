@@ -304,6 +304,16 @@ impl State {
         }
     }
 
+    /// The activity is stored: what is told of the session's ends from now on has it.
+    pub(crate) fn touched(&mut self, key: &RecordKey, seen: &Seen) {
+        if let Identity::Live(live) = &mut self.identity
+            && live.key == *key
+            && let Ok(record) = live.record.changed(&Changes::default(), Some(seen))
+        {
+            live.record = record;
+        }
+    }
+
     /// The store failed: what was staged is staged again, but for what was staged anew meanwhile.
     pub(crate) fn restage(&mut self, mut changes: Changes) {
         match self.phase {

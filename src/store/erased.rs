@@ -5,11 +5,11 @@ use std::pin::Pin;
 use std::time::{Duration, SystemTime};
 
 use super::{
-    Append, Appended, Applied, Apply, Beat, Create, Created, EndSessions, EndedSessions, Part,
-    Replace, Replaced, SessionStore, Spend, Spent, StoreError,
+    Append, Appended, Applied, Apply, Beat, Connections, Counts, Create, Created, EndSessions,
+    EndedSessions, Ends, Part, Replace, Replaced, SessionStore, Spend, Spent, StoreError,
 };
 use crate::id::{Bucket, Digest, RecordKey, UserId};
-use crate::record::{Entry, Record};
+use crate::record::{Activity, Entry, Record, UserLog};
 
 pub(crate) type StoreFuture<'a, T> =
     Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
@@ -24,6 +24,7 @@ pub(crate) trait ErasedStore: Send + Sync {
     fn parts(&self) -> Vec<Part>;
     fn part(&self, bucket: Bucket) -> Part;
     fn beat(&self, part: Part, least: u64) -> StoreFuture<'_, Beat>;
+    fn ends(&self) -> Option<Ends>;
     fn create(&self, create: Create) -> StoreFuture<'_, Created>;
     fn load(&self, key: RecordKey) -> StoreFuture<'_, Option<Entry>>;
     fn load_each<'a>(&'a self, keys: &'a [RecordKey]) -> StoreFuture<'a, Vec<Option<Entry>>>;
@@ -34,6 +35,11 @@ pub(crate) trait ErasedStore: Send + Sync {
     fn end(&self, end: EndSessions) -> StoreFuture<'_, EndedSessions>;
     fn list(&self, user: UserId) -> StoreFuture<'_, Vec<Record>>;
     fn migrated(&self, old: Digest) -> StoreFuture<'_, Option<RecordKey>>;
+    fn record(&self, user: UserId, activity: Activity) -> StoreFuture<'_, ()>;
+    fn log(&self, user: UserId) -> StoreFuture<'_, UserLog>;
+    fn erase(&self, user: UserId) -> StoreFuture<'_, ()>;
+    fn connections(&self) -> Option<Connections>;
+    fn counts(&self, oldest: Duration) -> StoreFuture<'_, Option<Counts>>;
 }
 
 impl<S: SessionStore> ErasedStore for S {
@@ -63,6 +69,10 @@ impl<S: SessionStore> ErasedStore for S {
 
     fn beat(&self, part: Part, least: u64) -> StoreFuture<'_, Beat> {
         Box::pin(SessionStore::beat(self, part, least))
+    }
+
+    fn ends(&self) -> Option<Ends> {
+        SessionStore::ends(self)
     }
 
     fn create(&self, create: Create) -> StoreFuture<'_, Created> {
@@ -103,5 +113,25 @@ impl<S: SessionStore> ErasedStore for S {
 
     fn migrated(&self, old: Digest) -> StoreFuture<'_, Option<RecordKey>> {
         Box::pin(SessionStore::migrated(self, old))
+    }
+
+    fn record(&self, user: UserId, activity: Activity) -> StoreFuture<'_, ()> {
+        Box::pin(SessionStore::record(self, user, activity))
+    }
+
+    fn log(&self, user: UserId) -> StoreFuture<'_, UserLog> {
+        Box::pin(SessionStore::log(self, user))
+    }
+
+    fn erase(&self, user: UserId) -> StoreFuture<'_, ()> {
+        Box::pin(SessionStore::erase(self, user))
+    }
+
+    fn connections(&self) -> Option<Connections> {
+        SessionStore::connections(self)
+    }
+
+    fn counts(&self, oldest: Duration) -> StoreFuture<'_, Option<Counts>> {
+        Box::pin(SessionStore::counts(self, oldest))
     }
 }

@@ -13,12 +13,13 @@ use super::command::{
     Append, Appended, Applied, Apply, Create, Created, EndScope, EndSessions, EndedSessions,
     Renewal, Replace, Replaced, Spend, Spent,
 };
+use super::ends::Ends;
 use super::packed::Class;
 use super::shelf::Shard;
 use super::{Failure, SessionStore, StoreError, rules};
 use crate::clock::{Clock, SystemClock, instant, micros};
 use crate::id::{Bucket, Kind, RecordKey, UserId};
-use crate::record::{Entry, Op, Record};
+use crate::record::{Activity, Entry, Op, Record, UserLog};
 
 const SHARDS: usize = 256;
 /// So many entries that are over are dropped with each write: more than a write can add.
@@ -34,7 +35,7 @@ const CHANGE_OVERHEAD: usize = 512;
 ///
 /// Clones share the same sessions. They are gone when the process is.
 ///
-/// - **Bounded** in entries and in bytes. At the bound room is made in this order: strangers' sessions, roughly
+/// - **Bounded** in entries and in bytes. At the bound room is made in this order: users' histories and activities; strangers' sessions, roughly
 ///   those that would be over first; then the tombstones that only tell why something ended; then users' sessions
 ///   that are over. Nobody is signed out to make room: when nothing of these is left, a new session is refused with
 ///   a [`StoreError`], and requests get 503.
@@ -67,6 +68,7 @@ struct Inner {
     /// Where the next eviction starts, so that not one shard pays for all.
     cursor: AtomicUsize,
     swept: AtomicBool,
+    ends: Ends,
     allowances: Allowances,
 }
 
@@ -152,7 +154,8 @@ impl MemoryStoreBuilder {
     /// The store.
     #[must_use]
     pub fn build(self) -> MemoryStore {
-        let shard = || Mutex::new(Shard::new(self.record_limit));
+        let ends = Ends::new();
+        let shard = || Mutex::new(Shard::new(self.record_limit, ends.clone()));
         MemoryStore {
             inner: Arc::new(Inner {
                 shards: std::iter::repeat_with(shard).take(SHARDS).collect(),
@@ -165,6 +168,7 @@ impl MemoryStoreBuilder {
                 max_bytes: self.max_bytes,
                 cursor: AtomicUsize::new(0),
                 swept: AtomicBool::new(false),
+                ends: ends.clone(),
                 allowances: Allowances::default(),
             }),
         }
@@ -232,6 +236,17 @@ impl Inner {
             return Ok(());
         }
         let now = self.now();
+        // What happened long ago is worth the least.
+        for at in 0..SHARDS {
+            let mut shard = self.lock(at);
+            while !self.has_room(bytes) && shard.evict_log() {
+                self.settle(shard);
+                shard = self.lock(at);
+            }
+            if self.has_room(bytes) {
+                return Ok(());
+            }
+        }
         for class in [Class::Stranger, Class::Tombstone, Class::User] {
             for _ in 0..SHARDS {
                 let at = self.cursor.fetch_add(1, Ordering::Relaxed) % SHARDS;
@@ -305,6 +320,10 @@ fn add(total: &AtomicUsize, delta: isize) {
 impl SessionStore for MemoryStore {
     fn now(&self) -> SystemTime {
         self.inner.now()
+    }
+
+    fn ends(&self) -> Option<Ends> {
+        Some(self.inner.ends.clone())
     }
 
     async fn create(&self, create: Create) -> Result<Created, StoreError> {
@@ -388,6 +407,26 @@ impl SessionStore for MemoryStore {
         let bucket = self.bucket(&user);
         let shard = self.inner.shard(bucket);
         Ok(rules::list(&*shard, self.inner.now(), bucket, &user))
+    }
+
+    async fn record(&self, user: UserId, activity: Activity) -> Result<(), StoreError> {
+        self.inner.make_room(CHANGE_OVERHEAD)?;
+        self.inner.write(self.bucket(&user), |shard, now| {
+            rules::record(shard, now, &user, activity);
+        });
+        Ok(())
+    }
+
+    async fn log(&self, user: UserId) -> Result<UserLog, StoreError> {
+        let shard = self.inner.shard(self.bucket(&user));
+        Ok(rules::log(&*shard, self.inner.now(), &user))
+    }
+
+    async fn erase(&self, user: UserId) -> Result<(), StoreError> {
+        self.inner.write(self.bucket(&user), |shard, _| {
+            rules::Shelf::erase(shard, &user);
+        });
+        Ok(())
     }
 
     async fn count(&self, kind: Kind) -> Result<u64, StoreError> {

@@ -9,9 +9,12 @@ mod beat;
 mod command;
 #[cfg(feature = "test-util")]
 pub mod conformance;
+mod counts;
+mod ends;
 mod erased;
 mod error;
 mod late;
+mod log;
 mod memory;
 mod outage;
 mod packed;
@@ -31,6 +34,9 @@ pub use command::{
     Append, Appended, Applied, Apply, AtLimit, Create, Created, EndScope, EndSessions,
     EndedSession, EndedSessions, Limit, Renewal, Replace, Replaced, SignIn, Spend, Spent,
 };
+pub use counts::{Connections, Counts};
+pub use ends::Ends;
+pub(crate) use ends::Watch;
 pub(crate) use erased::ErasedStore;
 pub use error::{Failure, StoreError};
 pub use memory::{MemoryStore, MemoryStoreBuilder};
@@ -40,7 +46,7 @@ pub use outage::{Health, Mode, Outage};
 pub use redis::{RedisStore, RedisStoreBuilder};
 
 use crate::id::{Bucket, Digest, Kind, RecordKey, UserId};
-use crate::record::{Entry, Record};
+use crate::record::{Activity, Entry, Record, UserLog};
 
 /// A place that keeps sessions.
 ///
@@ -82,6 +88,11 @@ use crate::record::{Entry, Record};
 ///     [again](Append::again) is there once, and what would go over the [bounds](Append::bounds) changes nothing. The
 ///     instants are the store's, and never go back. A `create` brings a conversation along; sent twice, it adds what is
 ///     not there yet. `replace` keeps it, an end drops it, and the record limit does not count it.
+///
+/// 18. **A user has a history**, which outlives their sessions: each sign-in, proof, new id and end of one of them stands
+///     in it once, written by the very step that made it so, and by no other; an end by the clocks does not. What the
+///     application [recorded](Self::record) stands beside it. Both are bounded in number and age, and gone once they are
+///     [erased](Self::erase).
 ///
 /// # Cancel safety
 ///
@@ -151,6 +162,14 @@ pub trait SessionStore: Send + Sync + 'static {
         }))
     }
 
+    /// Where this store tells of ends as they happen, if it is in this process and does so.
+    ///
+    /// Default: none; whoever waits for the end of a session asks, with [`load_each`](Self::load_each), once a second for
+    /// all of them.
+    fn ends(&self) -> Option<Ends> {
+        None
+    }
+
     /// Makes a session.
     fn create(&self, create: Create) -> impl Future<Output = Result<Created, StoreError>> + Send;
 
@@ -160,7 +179,8 @@ pub trait SessionStore: Send + Sync + 'static {
         key: RecordKey,
     ) -> impl Future<Output = Result<Option<Entry>, StoreError>> + Send;
 
-    /// Reads what stands under several keys, at most four: twin cookies. A remote store sends one pipeline.
+    /// Reads what stands under several keys: twin cookies, at most four; and the sessions whose end somebody waits for, a
+    /// thousand at most. A remote store sends one pipeline to each part.
     fn load_each(
         &self,
         keys: &[RecordKey],
@@ -214,6 +234,42 @@ pub trait SessionStore: Send + Sync + 'static {
         _old: Digest,
     ) -> impl Future<Output = Result<Option<RecordKey>, StoreError>> + Send {
         std::future::ready(Ok(None))
+    }
+
+    /// Writes down what a user did, as the application says.
+    fn record(
+        &self,
+        user: UserId,
+        activity: Activity,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// A user's history and activities, newest first: rule 18.
+    fn log(&self, user: UserId) -> impl Future<Output = Result<UserLog, StoreError>> + Send;
+
+    /// Drops both.
+    fn erase(&self, user: UserId) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// How many connections there are. Default: none, for a store in this process.
+    fn connections(&self) -> Option<Connections> {
+        None
+    }
+
+    /// How many sessions of each kind there are, as they were counted within the time `oldest`, or within twenty times
+    /// what that took; by whichever instance. `None`: somebody is at the first count. For statistics, never in a request.
+    ///
+    /// Default: they are [counted](Self::count) now.
+    fn counts(
+        &self,
+        _oldest: Duration,
+    ) -> impl Future<Output = Result<Option<Counts>, StoreError>> + Send {
+        async move {
+            Ok(Some(Counts {
+                user: self.count(Kind::User).await?,
+                demo: self.count(Kind::Demo).await?,
+                at: self.now(),
+                took: Duration::ZERO,
+            }))
+        }
     }
 
     /// How many sessions of a kind are kept that are neither ended nor over, as far as the store knows without

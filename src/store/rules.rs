@@ -14,7 +14,10 @@ use super::command::{
 use super::outage::{Rule, holds};
 use crate::clock::{instant, micros};
 use crate::id::{Bucket, Digest, Kind, RecordKey, UserId};
-use crate::record::{Added, ChangeError, Changes, End, EndReason, Entry, Op, Record, Tombstone};
+use crate::record::{
+    Activity, Added, ChangeError, Changes, End, EndReason, Entry, HistoryEntry, HistoryEvent, Op,
+    Record, Tombstone, UserLog,
+};
 
 /// What a `since` is set to: the next whole microsecond, so that a login that begins afterwards is told from one that
 /// began before. A store's clock must not show an earlier instant once the end is acknowledged (rule 11).
@@ -53,6 +56,23 @@ pub trait Shelf {
 
     /// Sets the user's `since`. It may be dropped after [`SINCE_KEPT`].
     fn set_since(&mut self, user: &UserId, since: SystemTime);
+
+    /// Adds to a user's history, and drops the oldest of more than [`HistoryEntry::MOST`]. What is older than
+    /// [`HistoryEntry::KEPT`] may be dropped.
+    ///
+    /// Default: there is no history. Rule 18 is not kept then.
+    fn note(&mut self, _user: &UserId, _entry: HistoryEntry) {}
+
+    /// The same of a user's activities.
+    fn record(&mut self, _user: &UserId, _activity: Activity) {}
+
+    /// A user's history and activities, newest first.
+    fn log(&self, _user: &UserId) -> UserLog {
+        UserLog::default()
+    }
+
+    /// Drops a user's history and activities.
+    fn erase(&mut self, _user: &UserId) {}
 
     /// The most bytes that a record may have.
     fn record_limit(&self) -> usize;
@@ -99,6 +119,8 @@ pub fn create(shelf: &mut impl Shelf, now: SystemTime, create: &Create) -> Creat
             None => return Created::AtLimit,
         }
         shelf.add_member(&user, key.digest);
+        let entry = HistoryEntry::of(record, now, HistoryEvent::SignedIn);
+        shelf.note(&user, entry);
     }
     shelf.put(key, Entry::Live(record.clone()));
     Created::Created(ended)
@@ -221,6 +243,16 @@ pub fn replace(shelf: &mut impl Shelf, now: SystemTime, replace: &Replace) -> Re
         ended = make_room(shelf, now, key, user, limit, Some(key.digest)).unwrap_or_default();
         shelf.remove_member(user, &key.digest);
         shelf.add_member(user, *successor);
+        let event = match renewal {
+            Renewal::SameSession | Renewal::Adopted(_) => HistoryEvent::Regenerated,
+            Renewal::Reauthenticated { .. } => HistoryEvent::Reauthenticated,
+            Renewal::SignIn(_) => {
+                let reason = EndReason::Regenerated;
+                note_end(shelf, user, &record, &End::new(reason, now));
+                HistoryEvent::SignedIn
+            }
+        };
+        shelf.note(user, HistoryEntry::of(&next, now, event));
     }
     bury(
         shelf,
@@ -436,6 +468,7 @@ fn make_room(
             .take(over)
             .map(|(digest, record)| {
                 shelf.remove_member(user, &digest);
+                note_end(shelf, user, &record, &end);
                 bury(shelf, &key.sibling(digest), &record, end.clone(), None);
                 ended_session(&record)
             })
@@ -460,6 +493,7 @@ fn end_where(
                 digest,
             };
             shelf.remove_member(user, &digest);
+            note_end(shelf, user, &record, end);
             bury(shelf, &key, &record, end.clone(), None);
             ended.sessions.push(ended_session(&record));
         }
@@ -479,9 +513,30 @@ fn end_one(
     };
     if let Some(user) = listed_for(key, &record) {
         shelf.remove_member(&user, &key.digest);
+        note_end(shelf, &user, &record, &end);
     }
     bury(shelf, key, &record, end, successor);
     Some(record)
+}
+
+/// Rule 18: what the application says that a user did.
+pub fn record(shelf: &mut impl Shelf, _now: SystemTime, user: &UserId, activity: Activity) {
+    shelf.record(user, activity);
+}
+
+/// Rule 18: what is not too old of what happened to a user's sessions, and of what they did.
+pub fn log(shelf: &impl Shelf, now: SystemTime, user: &UserId) -> UserLog {
+    let mut log = shelf.log(user);
+    log.forget(now);
+    log
+}
+
+fn note_end(shelf: &mut impl Shelf, user: &UserId, record: &Record, end: &End) {
+    let event = HistoryEvent::Ended {
+        reason: end.reason,
+        note: end.note.clone(),
+    };
+    shelf.note(user, HistoryEntry::of(record, end.at, event));
 }
 
 fn ended_one(last: Option<Record>) -> EndedSessions {

@@ -6,13 +6,15 @@ use std::time::SystemTime;
 
 use hashbrown::{HashMap, HashTable};
 
+use super::ends::Ends;
+use super::log::Log;
 use super::packed::{
     Class, Packed, class_of, hash_key, hash_of, is_at, key_of, pack, tail, unpack,
 };
 use super::rules::{SINCE_KEPT, Shelf};
 use super::wheel::{Slot, Wheel};
 use crate::id::{Digest, RecordKey, UserId};
-use crate::record::Entry;
+use crate::record::{Activity, Entry, HistoryEntry, UserLog};
 
 /// What an entry takes besides its bytes: counts, place in the table, place in the wheel, the allocator's share.
 const OVERHEAD: usize = 64;
@@ -39,15 +41,19 @@ pub(super) struct Shard {
     users: HashMap<UserId, UserIndex, RandomState>,
     /// When to look at each `since`, one for each user who has one.
     sinces: VecDeque<(SystemTime, UserId)>,
+    /// When to look at each user's log, likewise.
+    logs: VecDeque<(SystemTime, UserId)>,
     wheels: [Wheel; 3],
     delta: Delta,
     record_limit: usize,
+    ends: Ends,
 }
 
 #[derive(Debug, Default)]
 struct UserIndex {
     members: Members,
     since: Option<SystemTime>,
+    log: Option<Box<Log>>,
 }
 
 /// The digests of a user's sessions. Nearly everybody has a few.
@@ -58,9 +64,10 @@ enum Members {
 }
 
 impl Shard {
-    pub(super) fn new(record_limit: usize) -> Self {
+    pub(super) fn new(record_limit: usize, ends: Ends) -> Self {
         Self {
             record_limit,
+            ends,
             ..Self::default()
         }
     }
@@ -73,6 +80,7 @@ impl Shard {
     /// Drops at most `most` entries that are over; whether more may be waiting.
     pub(super) fn purge(&mut self, now: SystemTime, most: usize) -> bool {
         self.purge_sinces(now, most);
+        self.purge_logs(now, most);
         let slot = Slot::of(now);
         let mut looked_at = 0;
         for class in [Class::Stranger, Class::Tombstone, Class::User] {
@@ -165,12 +173,68 @@ impl Shard {
         }
     }
 
-    fn drop_if_empty(&mut self, user: &UserId) {
-        if self
-            .users
-            .get(user)
-            .is_some_and(|index| index.since.is_none() && index.members.is_empty())
+    fn purge_logs(&mut self, now: SystemTime, most: usize) {
+        for _ in 0..most {
+            match self.logs.front() {
+                Some((over, _)) if *over <= now => {}
+                Some(_) | None => return,
+            }
+            let Some((_, user)) = self.logs.pop_front() else {
+                return;
+            };
+            let log = self.users.get(&user).and_then(|index| index.log.as_ref());
+            match log.map(|log| log.kept_until()) {
+                // Something was added meanwhile.
+                Some(later) if later > now => self.logs.push_back((later, user)),
+                Some(_) => self.drop_log(&user),
+                None => {}
+            }
+        }
+    }
+
+    /// Drops the log of one user, roughly that to which nothing was added for longest; whether there was one.
+    pub(super) fn evict_log(&mut self) -> bool {
+        while let Some((_, user)) = self.logs.pop_front() {
+            if self
+                .users
+                .get(&user)
+                .is_some_and(|index| index.log.is_some())
+            {
+                self.drop_log(&user);
+                return true;
+            }
+        }
+        false
+    }
+
+    fn drop_log(&mut self, user: &UserId) {
+        if let Some(index) = self.users.get_mut(user)
+            && let Some(log) = index.log.take()
         {
+            self.delta.bytes -= signed(user.as_str().len() + INDEX_OVERHEAD + log.bytes());
+            self.drop_if_empty(user);
+        }
+    }
+
+    /// Changes a user's log, which is made if there is none.
+    fn change_log(&mut self, user: &UserId, change: impl FnOnce(&mut Log)) {
+        let index = self.users.entry(user.clone()).or_default();
+        let is_new = index.log.is_none();
+        let log = index.log.get_or_insert_default();
+        let before = log.bytes();
+        change(log);
+        self.delta.bytes += signed(log.bytes()) - signed(before);
+        if is_new {
+            // Once a user: however much is added, it is one place in the queue.
+            self.logs.push_back((log.kept_until(), user.clone()));
+            self.delta.bytes += signed(user.as_str().len() + INDEX_OVERHEAD);
+        }
+    }
+
+    fn drop_if_empty(&mut self, user: &UserId) {
+        if self.users.get(user).is_some_and(|index| {
+            index.since.is_none() && index.members.is_empty() && index.log.is_none()
+        }) {
             self.users.remove(user);
         }
     }
@@ -222,6 +286,7 @@ impl Shelf for Shard {
     }
 
     fn put(&mut self, key: &RecordKey, entry: Entry) {
+        self.ends.stands(key, &entry);
         let hash = hash_key(key);
         let packed = pack(key, &entry);
         let class = class_of(&packed);
@@ -283,6 +348,23 @@ impl Shelf for Shard {
             self.sinces.push_back((since + SINCE_KEPT, user.clone()));
             self.delta.bytes += signed(user.as_str().len() + INDEX_OVERHEAD);
         }
+    }
+
+    fn note(&mut self, user: &UserId, entry: HistoryEntry) {
+        self.change_log(user, |log| log.note(&entry));
+    }
+
+    fn record(&mut self, user: &UserId, activity: Activity) {
+        self.change_log(user, |log| log.record(&activity));
+    }
+
+    fn log(&self, user: &UserId) -> UserLog {
+        let log = self.users.get(user).and_then(|index| index.log.as_ref());
+        log.map_or_else(UserLog::default, |log| log.read())
+    }
+
+    fn erase(&mut self, user: &UserId) {
+        self.drop_log(user);
     }
 
     fn record_limit(&self) -> usize {
@@ -384,7 +466,7 @@ mod tests {
 
     #[test]
     fn inv11_signing_in_and_out_all_day_fills_no_wheel() {
-        let mut shard = Shard::new(1 << 16);
+        let mut shard = Shard::new(1 << 16, Ends::default());
         let mut now = instant(NOW);
         for _ in 0..2_000 {
             now += Duration::from_secs(600);
@@ -407,7 +489,7 @@ mod tests {
 
     #[test]
     fn inv11_a_user_who_ends_all_again_and_again_takes_one_place() {
-        let mut shard = Shard::new(1 << 16);
+        let mut shard = Shard::new(1 << 16, Ends::default());
         let user = UserId::from("alice");
         let last = instant(NOW + 100_000);
         for n in 0..=100_000 {
@@ -433,7 +515,7 @@ mod tests {
             }
             changes
         };
-        let mut shard = Shard::new(1 << 16);
+        let mut shard = Shard::new(1 << 16, Ends::default());
         let record = alice().changed(&values(&["a", "b"]), None).unwrap();
         shard.add_member(&"alice".into(), key.digest);
         shard.put(&key, Entry::Live(record));

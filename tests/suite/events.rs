@@ -7,6 +7,7 @@ use std::sync::{Arc, LazyLock, Mutex};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use futures_util::FutureExt;
 use sessile::RedisStore;
 use sha2::{Digest, Sha256};
 use tracing::field::{Field, Visit};
@@ -62,6 +63,17 @@ impl Collector {
             .iter()
             .filter(|fields| fields.get(name).is_some_and(|is| is == value));
         of.cloned().collect()
+    }
+
+    /// How many lines say this.
+    pub(crate) fn saying(&self, words: &str) -> usize {
+        let told = self.0.lock().unwrap();
+        let saying = told.iter().filter(|fields| {
+            fields
+                .get("message")
+                .is_some_and(|text| text.contains(words))
+        });
+        saying.count()
     }
 
     /// The life-cycle events since the last call, as "event reason user".
@@ -171,7 +183,10 @@ async fn r03_r54_a_flood_of_made_up_ids_is_told_at_once_and_then_once_a_minute()
 async fn inv05_r07_nothing_that_is_told_holds_an_id_or_a_digest(store: impl TestStore) {
     let (told, _guard) = Collector::install();
     let failing = sessile::store::wrappers::Failing::new(store);
-    let app = app(failing.clone());
+    let layer = sessile::SessionLayer::new(failing.clone());
+    let sessions = layer.sessions();
+    let mut events = sessions.events();
+    let app = crate::harness::routes().layer(layer);
     let mut ids = Vec::new();
     let mut client = Client::new(&app);
     for path in [
@@ -189,6 +204,12 @@ async fn inv05_r07_nothing_that_is_told_holds_an_id_or_a_digest(store: impl Test
             format!("{} {:?}", reply.body, reply.problem),
         )]));
     }
+    let mut everything = Vec::new();
+    for user in ["alice", "bob"] {
+        everything.push(format!("{:?}", sessions.security(user).await.unwrap()));
+        everything.push(format!("{:?}", sessions.history(user).await.unwrap()));
+    }
+    everything.push(format!("{:?}", sessions.stats().await));
     failing.fail_all();
     for path in ["/logout", "/put/a/1", "/end-all"] {
         let reply = client.post(path).await;
@@ -199,7 +220,11 @@ async fn inv05_r07_nothing_that_is_told_holds_an_id_or_a_digest(store: impl Test
     }
     ids.dedup();
     assert!(ids.len() >= 4);
-    let all = format!("{:?}", told.0.lock().unwrap());
+    while let Some(Some(event)) = events.recv().now_or_never() {
+        everything.push(format!("{event:?}"));
+    }
+    assert!(everything.len() > 10, "events were heard");
+    let all = format!("{:?} {everything:?}", told.0.lock().unwrap());
     for id in &ids {
         let bytes = URL_SAFE_NO_PAD.decode(id).unwrap();
         let digest = Sha256::digest(&bytes[3..]);

@@ -1,6 +1,6 @@
 //! The memory's bounds.
 
-use sessile::{Kind, MemoryStore, SessionStore};
+use sessile::{HistoryEntry, Kind, MemoryStore, SessionStore};
 use std::time::Duration;
 
 use crate::harness::{Client, HOUR, app, memory};
@@ -112,7 +112,8 @@ async fn inv11_the_sweeper_frees_what_is_over_without_any_request() {
     let mut alice = Client::signed_in(&app, "alice").await;
     alice.post("/end-all").await.ok();
     assert_eq!(store.entries(), 1001);
-    clock.advance(48 * HOUR);
+    // Histories are kept for longest.
+    clock.advance(HistoryEntry::KEPT + HOUR);
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(
         (
@@ -168,7 +169,7 @@ async fn the_totals_are_exact_after_any_number_of_parallel_changes() {
         });
     }
     tasks.join_all().await;
-    clock.advance(48 * HOUR);
+    clock.advance(HistoryEntry::KEPT + HOUR);
     store.purge();
     assert_eq!(
         (

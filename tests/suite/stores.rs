@@ -6,11 +6,11 @@ use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use sessile::record::{Entry, Record};
+use sessile::record::{Activity, Entry, HistoryEntry, Record, UserLog};
 use sessile::store::wrappers::{Call, Spy};
 use sessile::store::{
-    Append, Appended, Applied, Apply, Beat, Create, Created, EndSessions, EndedSessions, Part,
-    Replace, Replaced, Spend, Spent,
+    Append, Appended, Applied, Apply, Beat, Counts, Create, Created, EndSessions, EndedSessions,
+    Part, Replace, Replaced, Spend, Spent,
 };
 use sessile::{
     Bucket, Digest, Kind, ManualClock, MemoryStore, RecordKey, SessionStore, StoreError, UserId,
@@ -154,6 +154,30 @@ impl<S: SessionStore, Place: Send + Sync + 'static> SessionStore for In<S, Place
         self.store.part(bucket)
     }
 
+    fn connections(&self) -> Option<sessile::store::Connections> {
+        self.store.connections()
+    }
+
+    async fn record(&self, user: UserId, activity: Activity) -> Result<(), StoreError> {
+        self.store.record(user, activity).await
+    }
+
+    async fn log(&self, user: UserId) -> Result<UserLog, StoreError> {
+        self.store.log(user).await
+    }
+
+    async fn erase(&self, user: UserId) -> Result<(), StoreError> {
+        self.store.erase(user).await
+    }
+
+    async fn counts(&self, oldest: Duration) -> Result<Option<Counts>, StoreError> {
+        self.store.counts(oldest).await
+    }
+
+    fn ends(&self) -> Option<sessile::store::Ends> {
+        self.store.ends()
+    }
+
     async fn beat(&self, part: Part, least: u64) -> Result<Beat, StoreError> {
         self.store.beat(part, least).await
     }
@@ -231,7 +255,11 @@ impl TestStore for Memory {
     async fn is_empty_after(&self, time: Duration) -> bool {
         self.place.advance(time);
         self.store.purge();
-        (self.store.entries(), self.store.bytes()) == (0, 0)
+        let entries = self.store.entries();
+        // Histories outlive all sessions.
+        self.place.advance(HistoryEntry::KEPT);
+        self.store.purge();
+        (entries, self.store.bytes()) == (0, 0)
     }
 
     fn clones(&self) -> usize {

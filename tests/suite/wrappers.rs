@@ -59,6 +59,20 @@ fn seen(store: &impl SessionStore) -> Seen {
 /// Makes this call, whatever comes of it.
 async fn call(store: &impl SessionStore, call: Call) -> Result<(), StoreError> {
     match call {
+        Call::Record => {
+            let activity = sessile::Activity {
+                at: store.now(),
+                kind: "view".into(),
+                resource: "page".into(),
+                handle: None,
+                address: None,
+                user_agent: None,
+            };
+            store.record(user(), activity).await
+        }
+        Call::Log => store.log(user()).await.map(drop),
+        Call::Erase => store.erase(user()).await,
+        Call::Counts => store.counts(Duration::ZERO).await.map(drop),
         Call::Create => store.create(creation(store, 1)).await.map(drop),
         Call::Load => store.load(key(1)).await.map(drop),
         Call::LoadEach => store.load_each(&[key(1), key(2)]).await.map(drop),

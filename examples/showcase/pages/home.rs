@@ -35,6 +35,7 @@ pub(super) fn for_users(server: &Server, user: &UserSession, devices: &[SessionI
         div.actions {
             form method="post" action="/sign-out" { button { "Sign out" } }
             form method="post" action="/regenerate" { button.quiet { "Change this session’s id" } }
+            a.button href="/security" { "Security and history" }
         }
         (sessions(devices))
         (demo())
@@ -168,7 +169,7 @@ fn facts(server: &Server, info: Option<&SessionInfo>) -> Markup {
                     dt { "Ends if unused" } dd { (instant_and_distance(info.idle_ends_at)) }
                     dt { "Read from" } dd { (info.freshness.as_str()) }
                 }
-                dt { "Kept in" } dd { (server.backend.in_words()) }
+                dt { "Kept in" } dd { (server.backend.in_words()) " (" a href="/store" { "how it does" } ")" }
                 dt { "Cookie" } dd { code { (cookie(server, info)) } }
             }
         }

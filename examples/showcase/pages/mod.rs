@@ -1,4 +1,4 @@
-//! The pages: plain HTML, forms that POST and are answered with a redirect, no script.
+//! The pages: plain HTML, forms that POST and are answered with a redirect. One has a script, and works without it.
 
 mod conversation;
 mod demo;
@@ -7,6 +7,8 @@ mod list;
 mod look;
 mod refused;
 pub(crate) mod safety;
+mod security;
+mod store;
 
 use std::sync::Arc;
 
@@ -32,8 +34,12 @@ pub(crate) fn routes() -> Router<Arc<Server>> {
         .route("/sessions/end-others", post(end_others))
         .route("/list/{name}/add", post(list::add))
         .route("/list/{name}/remove", post(list::remove))
+        .route("/security", get(security::page))
+        .route("/activity", post(security::record))
+        .route("/store", get(store::page))
         .merge(demo::routes())
         .route("/style.css", get(style))
+        .route("/live.js", get(script))
         .layer(middleware::from_fn(safety::refuse_foreign_forms))
 }
 
@@ -106,6 +112,16 @@ async fn end(user: UserSession, Form(device): Form<Device>) -> Result<Redirect, 
 async fn end_others(user: UserSession) -> Result<Redirect, Error> {
     user.end_others().await?;
     Ok(home_again())
+}
+
+async fn script() -> impl IntoResponse {
+    (
+        [
+            (header::CONTENT_TYPE, "text/javascript; charset=utf-8"),
+            (header::CACHE_CONTROL, "max-age=300"),
+        ],
+        include_str!("live.js"),
+    )
 }
 
 async fn style() -> impl IntoResponse {

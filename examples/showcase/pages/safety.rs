@@ -20,9 +20,9 @@ pub(crate) async fn refuse_foreign_forms(request: Request, next: Next) -> Respon
     next.run(request).await
 }
 
-/// Nothing but this site's own style, no frame around it, and no form that leads away.
+/// Nothing but this site's own style and script, no frame around it, and no form that leads away.
 pub(super) fn add_headers(headers: &mut HeaderMap) {
-    const CONTENT: &str = "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; \
+    const CONTENT: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; \
                            frame-ancestors 'none'";
     for (name, value) in [
         (header::CONTENT_SECURITY_POLICY, CONTENT),

@@ -25,14 +25,14 @@ fn message(text: &str) -> NewMessage {
     }
 }
 
-fn demo_key<S: SessionStore>(case: &Case<S>) -> RecordKey {
+pub(super) fn demo_key<S: SessionStore>(case: &Case<S>) -> RecordKey {
     RecordKey {
         kind: Kind::Demo,
         ..case.key()
     }
 }
 
-async fn demo<S: SessionStore>(case: &Case<S>) -> Made {
+pub(super) async fn demo<S: SessionStore>(case: &Case<S>) -> Made {
     let (key, new) = (demo_key(case), case.stranger());
     assert_eq!(case.create(key, &new).await, Created::Created(Vec::new()));
     Made {

@@ -37,6 +37,7 @@ mod fixture;
 mod newer;
 mod racing;
 mod reading;
+mod remembering;
 mod replacing;
 mod reviving;
 
@@ -50,6 +51,7 @@ pub use earlier::*;
 pub use ending::*;
 pub use racing::*;
 pub use reading::*;
+pub use remembering::*;
 pub use replacing::*;
 pub use reviving::*;
 
@@ -176,6 +178,16 @@ macro_rules! store_conformance {
                 rule_14_a_sign_in_that_is_too_large_changes_nothing
                 rule_15_what_is_long_over_is_gone_for_everybody
                 rule_16_any_user_id_will_do
+                rule_18_a_demo_stands_in_nobodys_history
+                rule_18_a_history_is_bounded
+                rule_18_activities_are_kept_as_they_were_recorded
+                rule_18_each_of_several_that_end_stands_there
+                rule_18_each_step_of_a_life_stands_in_the_history
+                rule_18_in_parallel_each_stands_there_once
+                rule_18_what_changes_nothing_stands_nowhere
+                rule_18_what_is_erased_is_gone
+                rule_18_what_is_sent_twice_stands_there_once
+                rule_18_what_is_too_old_is_not_told
                 rule_17_a_conversation_is_not_the_records_size
                 rule_17_a_creation_brings_its_conversation_along
                 rule_17_a_message_of_before_has_its_own_instant

@@ -19,7 +19,7 @@ use super::recovery;
 use super::stamp::Stamp;
 use crate::clock::{Clock, SystemClock, instant, micros};
 use crate::error::ConfigError;
-use crate::event;
+use crate::event::Hub;
 use crate::id::{Born, Bucket, Kind, RecordKey};
 use crate::record::{End, EndReason, Entry, Record, Tombstone};
 use crate::store::allowance::Allowances;
@@ -43,6 +43,8 @@ pub(crate) struct Settings {
     pub(crate) clock: Arc<dyn Clock>,
     /// Where the journal is written down.
     pub(crate) journal: Option<PathBuf>,
+    /// Where what happens is told.
+    pub(crate) events: Arc<Hub>,
 }
 
 impl Settings {
@@ -80,6 +82,7 @@ impl Default for Settings {
             memory: 64 << 20,
             clock: Arc::new(SystemClock),
             journal: None,
+            events: Arc::new(Hub::new()),
         }
     }
 }
@@ -87,6 +90,7 @@ impl Default for Settings {
 /// See the [module](self).
 pub(crate) struct Away {
     pub(super) store: Arc<dyn ErasedStore>,
+    pub(super) events: Arc<Hub>,
     outages: [Outage; 2],
     local_ttl: Duration,
     shards: Box<[Mutex<Memory>]>,
@@ -148,6 +152,7 @@ impl Away {
             shards[shard].recall(end, Stamp::now(zero, wall));
         }
         Ok(Some(Self {
+            events: Arc::clone(&settings.events),
             outages: [settings.outage, settings.demo_outage],
             local_ttl: settings.local_ttl,
             shards: shards.into_iter().map(Mutex::new).collect(),
@@ -177,6 +182,10 @@ impl Away {
             here: Stamp::now(self.zero, self.clock.now()),
             store: self.now(),
         }
+    }
+
+    pub(super) const fn outage(&self, kind: Kind) -> Outage {
+        self.outages[kind as usize]
     }
 
     pub(super) const fn refuses(&self, kind: Kind) -> bool {
@@ -308,7 +317,9 @@ impl Away {
     /// A call failed: the breaker, and whoever watches it, are told.
     pub(super) fn failed(&self, part: &PartState, sent: Epoch, error: &StoreError) {
         if let Some(change) = part.failed(sent, error.failure(), self.now()) {
-            event::mode_changed(change.mode, change.after, Some(error));
+            let now = self.now();
+            self.events
+                .mode_changed(now, change.mode, change.after, Some(error));
         }
     }
 
@@ -388,7 +399,7 @@ impl Away {
                 }
                 Added::Collapsed(step) => {
                     self.noted(step);
-                    event::journal_collapsed();
+                    self.events.journal_collapsed(now.store);
                     true
                 }
                 Added::Full => false,

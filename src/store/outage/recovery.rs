@@ -16,7 +16,6 @@ use super::durable::Durable;
 use super::memory::Delivery;
 use super::part::{Change, PartState};
 use super::staged::is_done_at_most_once;
-use crate::event;
 use crate::id::{Bucket, RecordKey};
 use crate::store::{Appended, Applied, Created, EndSessions, Failure, StoreError};
 
@@ -77,7 +76,7 @@ async fn check(away: &Arc<Away>, part: &Arc<PartState>) {
         Err(error) => return away.failed(part, sent, &error),
     };
     let (owed, change) = part.beat(beat, away.now());
-    tell(change);
+    tell(away, change);
     let epoch = part.epoch();
     match tell_it(away, part, Barrier::new(!epoch.is_up(), owed), owed).await {
         Ok(is_made_good) => {
@@ -85,7 +84,7 @@ async fn check(away: &Arc<Away>, part: &Arc<PartState>) {
             if is_made_good {
                 part.settled(epoch);
             }
-            tell(part.recovered(epoch, away.now()));
+            tell(away, part.recovered(epoch, away.now()));
             bring_due(away, part);
             if let Err(error) = Durable::sync(away).await {
                 // Those that are done are sent once more after a crash: that changes nothing.
@@ -117,7 +116,7 @@ async fn tell_it(
                 ends.extend(memory.assertions(&in_part, all));
             }
             if all {
-                event::ends_asserted(ends.len());
+                away.events.ends_asserted(began, ends.len());
             }
             ends
         };
@@ -189,7 +188,7 @@ async fn bring_kept(away: &Arc<Away>, part: &PartState) -> Result<(), StoreError
                 memory.created(&create, ended, sent.here, now);
             }
             drop(memory);
-            event::promoted(&create.record, &created);
+            away.events.promoted(now.store, &create.record, &created);
         }
         drop(busy);
     }
@@ -226,7 +225,7 @@ fn forget(away: &Arc<Away>, part: &PartState, owed: Continuity) {
         lost += memory.recover(&in_part, owed, now);
     }
     if owed == Continuity::Empty {
-        event::store_emptied(lost);
+        away.events.store_emptied(now.store, lost);
     }
 }
 
@@ -351,7 +350,7 @@ async fn carry(busy: Busy, part: Arc<PartState>, first: Delivery) {
                 Ok(created) => {
                     let now = away.moment();
                     away.memory(key.bucket).promoted(&create, &created, now);
-                    event::promoted(&create.record, &created);
+                    away.events.promoted(now.store, &create.record, &created);
                     None
                 }
                 Err(error) => Some(error),
@@ -359,7 +358,7 @@ async fn carry(busy: Busy, part: Arc<PartState>, first: Delivery) {
             Delivery::Append(append) => match away.store.append((*append).clone()).await {
                 Ok(appended) => {
                     if !away.memory(key.bucket).message_sent(&append, &appended) {
-                        event::write_lost(appended_name(&appended));
+                        away.events.write_lost(away.now(), appended_name(&appended));
                     }
                     None
                 }
@@ -369,14 +368,14 @@ async fn carry(busy: Busy, part: Arc<PartState>, first: Delivery) {
             Delivery::Write(apply) => match away.store.apply((*apply).clone()).await {
                 Ok(applied) => {
                     if !away.memory(key.bucket).written(&apply, &applied) {
-                        event::write_lost(applied_name(&applied));
+                        away.events.write_lost(away.now(), applied_name(&applied));
                     }
                     None
                 }
                 Err(error) => {
                     if is_done_at_most_once(&apply.changes, error.failure()) {
                         away.memory(key.bucket).written(&apply, &Applied::Conflict);
-                        event::write_lost("unknown");
+                        away.events.write_lost(away.now(), "unknown");
                     }
                     Some(error)
                 }
@@ -409,8 +408,10 @@ const fn appended_name(appended: &Appended) -> &'static str {
     }
 }
 
-fn tell(change: Option<Change>) {
+fn tell(away: &Away, change: Option<Change>) {
     if let Some(change) = change {
-        event::mode_changed(change.mode, change.after, None);
+        let now = away.now();
+        away.events
+            .mode_changed(now, change.mode, change.after, None);
     }
 }

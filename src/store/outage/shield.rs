@@ -7,17 +7,17 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::away::{Away, Settings};
-use super::budget::Budget;
+use super::budget::{Budget, UNBOUNDED};
 use super::memory::{Course, Here};
 use super::part::Epoch;
-use super::policy::Health;
+use super::policy::{Health, Outage};
 use crate::error::ConfigError;
 use crate::id::{Born, Bucket, Digest, Kind, RecordKey, UserId};
-use crate::record::{Entry, Record};
+use crate::record::{Activity, Entry, Record, UserLog};
 use crate::session::{Freshness, Outcome};
 use crate::store::{
-    Append, Appended, Applied, Apply, Create, Created, EndScope, EndSessions, EndedSessions,
-    ErasedStore, Failure, Replace, Replaced, Spend, Spent, StoreError,
+    Append, Appended, Applied, Apply, Connections, Counts, Create, Created, EndScope, EndSessions,
+    EndedSessions, Ends, ErasedStore, Failure, Replace, Replaced, Spend, Spent, StoreError,
 };
 
 /// A store, and what is done while it is away. Without the latter, every call is the store's own.
@@ -109,6 +109,11 @@ impl Shield {
         }
     }
 
+    /// What is done while the store is away; `None`: it never is.
+    pub(crate) fn outage(&self, kind: Kind) -> Option<Outage> {
+        self.away.as_ref().map(|away| away.outage(kind))
+    }
+
     /// `None`: a store that is never away.
     pub(crate) fn health(&self) -> Option<Health> {
         self.away.as_ref().map(|away| away.health())
@@ -191,6 +196,58 @@ impl Shield {
                 .collect());
         }
         loaded.into_iter().collect()
+    }
+
+    /// Where the store tells of ends as they happen; `None`: it has to be asked.
+    pub(crate) fn ends(&self) -> Option<Ends> {
+        self.store.ends()
+    }
+
+    /// Reads several at once, each as far as it is known now: `None` where it is not.
+    pub(crate) async fn look_each(
+        &self,
+        keys: &[(RecordKey, Option<Born>)],
+    ) -> Vec<Option<Told<Option<Entry>>>> {
+        let mut found = Vec::new();
+        found.resize_with(keys.len(), || None);
+        let asks = |(key, born): &(RecordKey, Option<Born>)| match &self.away {
+            Some(away) => {
+                let (now, up) = (away.moment(), away.part(key.bucket).epoch().is_up());
+                let course = away.memory(key.bucket).read(key, up, now);
+                born.is_none() && matches!(course, Course::Ask)
+            }
+            None => true,
+        };
+        let (plain, others): (Vec<_>, Vec<_>) = (0..keys.len()).partition(|n| asks(&keys[*n]));
+        let together: Vec<_> = plain.iter().map(|n| keys[*n]).collect();
+        let loaded = match &self.away {
+            _ if together.is_empty() => None,
+            Some(_) => self.load_in_one_go(&together, &UNBOUNDED).await,
+            None => self.load_each(&together, &UNBOUNDED).await.ok(),
+        };
+        match loaded {
+            Some(loaded) => {
+                for (n, told) in plain.into_iter().zip(loaded) {
+                    found[n] = Some(told);
+                }
+            }
+            // That it failed is for the breaker to know: one of them says it.
+            None => {
+                if let Some(&n) = plain.first() {
+                    found[n] = self.load(keys[n].0, keys[n].1, &UNBOUNDED).await.ok();
+                }
+            }
+        }
+        let each = others
+            .iter()
+            .map(|&n| self.load(keys[n].0, keys[n].1, &UNBOUNDED));
+        for (n, told) in others
+            .iter()
+            .zip(futures_util::future::join_all(each).await)
+        {
+            found[*n] = told.ok();
+        }
+        found
     }
 
     /// Several, where nothing stands between them and the store.
@@ -519,25 +576,58 @@ impl Shield {
     /// Where the session is that was migrated from an old id. Nothing of it is kept here: while the store is away, nobody
     /// can tell.
     pub(crate) async fn migrated(&self, old: Digest) -> Result<Option<RecordKey>, StoreError> {
+        let bucket = crate::legacy::pointer_bucket(&old);
+        self.if_up(bucket, self.store.migrated(old)).await
+    }
+
+    /// What a user did.
+    pub(crate) async fn record(&self, user: UserId, activity: Activity) -> Result<(), StoreError> {
+        let bucket = self.bucket(&user);
+        self.if_up(bucket, self.store.record(user, activity)).await
+    }
+
+    /// A user's history and activities.
+    pub(crate) async fn log(&self, user: UserId) -> Result<UserLog, StoreError> {
+        let bucket = self.bucket(&user);
+        self.if_up(bucket, self.store.log(user)).await
+    }
+
+    /// Drops both.
+    pub(crate) async fn erase(&self, user: UserId) -> Result<(), StoreError> {
+        let bucket = self.bucket(&user);
+        self.if_up(bucket, self.store.erase(user)).await
+    }
+
+    /// How many live sessions there are: not for any one part.
+    pub(crate) async fn counts(&self, oldest: Duration) -> Result<Option<Counts>, StoreError> {
+        self.store.counts(oldest).await
+    }
+
+    pub(crate) fn connections(&self) -> Option<Connections> {
+        self.store.connections()
+    }
+
+    /// What the store alone can answer.
+    async fn if_up<T>(
+        &self,
+        bucket: Bucket,
+        call: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
         let Some(away) = &self.away else {
-            return self.store.migrated(old).await;
+            return call.await;
         };
         away.watch();
-        let part = away.part(crate::legacy::pointer_bucket(&old));
+        let part = away.part(bucket);
         let sent = part.epoch();
         if !sent.is_up() {
             return Err(away.error());
         }
-        match self.store.migrated(old).await {
-            Ok(target) => {
-                part.answered(sent);
-                Ok(target)
-            }
-            Err(error) => {
-                away.failed(&part, sent, &error);
-                Err(error)
-            }
+        let answer = call.await;
+        match &answer {
+            Ok(_) => part.answered(sent),
+            Err(error) => away.failed(&part, sent, error),
         }
+        answer
     }
 
     fn bucket_of(&self, scope: &EndScope) -> Bucket {

@@ -6,13 +6,14 @@ use redis::Cmd;
 
 use super::keys::Keyspace;
 use super::script::{
-    APPEND, APPLY, BEAT, CREATE, CREATE_DEMO, DEMO, END_ONE, END_USER, LIST, REPLACE, SPEND,
+    APPEND, APPLY, BEAT, CREATE, CREATE_DEMO, DEMO, END_ONE, END_USER, LIST, RECORD, REPLACE, SPEND,
 };
 use super::servers::Attempt;
 use crate::clock::{micros, span_micros};
 use crate::id::{Bucket, Kind, RecordKey, UserId};
 use crate::record::{
-    Change, Changes, End, EndReason, Guard, Op, Record, Seen, cut, wire_address, wire_agent,
+    Activity, Change, Changes, End, EndReason, Guard, HistoryEntry, Op, Record, Seen, cut,
+    wire_address, wire_agent,
 };
 use crate::store::rules::{listed_for, signed_in_at};
 use crate::store::{
@@ -34,12 +35,15 @@ pub(super) fn create(keys: &Keyspace, create: &Create, record: &[u8], attempt: &
     }
     let mut command = CREATE.command(
         attempt.with_text,
-        if user.is_some() { 3 } else { 1 },
+        if user.is_some() { 4 } else { 1 },
         record.len(),
     );
     command.arg(keys.record(&create.key));
     if let Some(user) = &user {
-        command.arg(keys.index(user)).arg(keys.since(user));
+        command
+            .arg(keys.index(user))
+            .arg(keys.since(user))
+            .arg(keys.events(user));
     }
     command
         .arg(attempt.not_after)
@@ -52,7 +56,8 @@ pub(super) fn create(keys: &Keyspace, create: &Create, record: &[u8], attempt: &
             .arg(micros(signed_in_at(&create.record).min(create.began_at)))
             .arg(millis(micros(create.record.absolute_end()) + INDEX_KEPT))
             .arg(limit)
-            .arg(refuses);
+            .arg(refuses)
+            .arg(HistoryEntry::signed_in(&create.record).line());
     }
     command
 }
@@ -293,10 +298,11 @@ pub(super) fn end_user(
         EndScope::Others(_, handle) => ("others", handle.to_string()),
         EndScope::All(_) | EndScope::One(..) | EndScope::Unborn(_) => ("all", String::new()),
     };
-    let mut command = END_USER.command(attempt.with_text, 2, 0);
+    let mut command = END_USER.command(attempt.with_text, 3, 0);
     command
         .arg(keys.index(user))
         .arg(keys.since(user))
+        .arg(keys.events(user))
         .arg(attempt.not_after)
         .arg(keys.records(Kind::User, keys.bucket(user)))
         .arg(scope)
@@ -332,6 +338,30 @@ pub(super) fn beat(
         .arg(attempt.not_after)
         .arg(format!("{generation:016x}"))
         .arg(least);
+    command
+}
+
+/// A line of a user's activities.
+pub(super) fn record(
+    keys: &Keyspace,
+    user: &UserId,
+    activity: &Activity,
+    attempt: &Attempt,
+) -> Cmd {
+    let mut command = RECORD.command(attempt.with_text, 1, 0);
+    command
+        .arg(keys.activities(user))
+        .arg(attempt.not_after)
+        .arg(activity.to_text())
+        .arg(Activity::MOST)
+        .arg(span_micros(Activity::KEPT));
+    command
+}
+
+/// The whole of a list that is bounded where it is written.
+pub(super) fn lines(key: String) -> Cmd {
+    let mut command = redis::cmd("LRANGE");
+    command.arg(key).arg(0).arg(-1);
     command
 }
 

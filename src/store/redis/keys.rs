@@ -27,6 +27,9 @@ impl Keyspace {
     /// No record's key is longer.
     pub(super) const LONGEST_RECORD: usize = LONGEST_PREFIX + DIGEST_CHARS;
 
+    /// The tag of what is of no user.
+    pub(super) const HOUSEKEEPING: Bucket = Bucket::ZERO;
+
     /// `""`: no namespace.
     pub(super) fn new(namespace: &str) -> Result<Self, ConfigError> {
         let is_fit = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'_' || c == b'-';
@@ -152,6 +155,28 @@ impl Keyspace {
         self.prefixed("user_since:", self.bucket(user), user.as_str())
     }
 
+    /// What happened to a user's sessions.
+    pub(super) fn events(&self, user: &UserId) -> String {
+        self.prefixed("user_events:", self.bucket(user), user.as_str())
+    }
+
+    /// What the application recorded of a user.
+    pub(super) fn activities(&self, user: &UserId) -> String {
+        self.prefixed("user_activity:", self.bucket(user), user.as_str())
+    }
+
+    /// How many sessions there were when they were last counted.
+    pub(super) fn counts(&self) -> String {
+        let mut key = self.prefixed("count:", Self::HOUSEKEEPING, "");
+        key.pop();
+        key
+    }
+
+    /// That somebody is counting.
+    pub(super) fn counting(&self) -> String {
+        self.prefixed("count:", Self::HOUSEKEEPING, "counting")
+    }
+
     /// The key of a heartbeat in the slot of this tag.
     pub(super) fn beat(&self, tag: Bucket) -> String {
         let mut key = self.prefixed("beat:", tag, "");
@@ -258,6 +283,16 @@ mod tests {
             shop.since(&alice),
             format!("shop:user_since:{{{tag}}}:alice")
         );
+        assert_eq!(
+            shop.events(&alice),
+            format!("shop:user_events:{{{tag}}}:alice")
+        );
+        assert_eq!(
+            shop.activities(&alice),
+            format!("shop:user_activity:{{{tag}}}:alice")
+        );
+        assert_eq!(shop.counts(), "shop:count:{0000}");
+        assert_eq!(shop.counting(), "shop:count:{0000}:counting");
         assert_eq!(shop.beat(Bucket::from(0x0a3f)), "shop:beat:{0a3f}");
         assert_eq!(plain.beat(Bucket::from(0)), "beat:{0000}");
         assert_eq!(shop.indexes(Kind::User, tag) + "alice", shop.index(&alice));

@@ -51,15 +51,16 @@ use self::pursuit::Pursuit;
 use self::reply::{Answer, Loading, Unusable};
 use self::servers::{Again, Attempt, Servers};
 use super::{
-    Append, Appended, Applied, Apply, Beat, Create, Created, EndScope, EndSessions, EndedSessions,
-    Failure, Part, Replace, Replaced, SessionStore, Spend, Spent, StoreError,
+    Append, Appended, Applied, Apply, Beat, Connections, Counts, Create, Created, EndScope,
+    EndSessions, EndedSessions, Failure, Part, Replace, Replaced, SessionStore, Spend, Spent,
+    StoreError,
 };
 use crate::clock::micros;
 use crate::error::ConfigError;
 use crate::event::{self, Tally};
 use crate::id::{Bucket, Digest, Kind, RecordKey, UserId};
 use crate::legacy::{self, Pointer};
-use crate::record::{End, EndReason, Entry, Record};
+use crate::record::{Activity, End, EndReason, Entry, HistoryEntry, Record, UserLog};
 
 /// Sessions in Redis: one server, or with their features a cluster or what Sentinel watches (feature `redis`).
 ///
@@ -72,6 +73,9 @@ use crate::record::{End, EndReason, Entry, Record};
 /// | [`load_each`](SessionStore::load_each) | as many `GET`s, in one pipeline |
 /// | [`create`](SessionStore::create), [`apply`](SessionStore::apply), [`replace`](SessionStore::replace), [`end`](SessionStore::end), [`list`](SessionStore::list), [`append`](SessionStore::append), [`spend`](SessionStore::spend) | one `EVALSHA` |
 /// | [`migrated`](SessionStore::migrated) | one `GET` |
+/// | [`record`](SessionStore::record), [`erase`](SessionStore::erase) | one `EVALSHA`, one `DEL` |
+/// | [`log`](SessionStore::log) | two `LRANGE`s, in one pipeline |
+/// | [`counts`](SessionStore::counts) | one `GET`; and where the count is too old, and nobody is at it, a `SET`, a count in small steps, a `SET`, a `DEL` |
 /// | [`count`](SessionStore::count) | as many `SCAN`s and `GETRANGE`s as it takes: for administration, never in a request |
 /// | [`beat`](SessionStore::beat) | one pipeline to one primary: `TIME`, one `EVALSHA`, `INFO server`, `INFO replication` |
 /// | once a second | one `TIME` to each primary whose clock no `beat` has just read |
@@ -465,8 +469,65 @@ impl SessionStore for RedisStore {
         })
     }
 
+    async fn record(&self, user: UserId, activity: Activity) -> Result<(), StoreError> {
+        let keys = &self.0.keys;
+        let reply = self
+            .0
+            .servers
+            .send(keys.bucket(&user), self.until(), Again::Never, |attempt| {
+                ask::record(keys, &user, &activity, attempt)
+            })
+            .await?;
+        Ok(reply::recorded(&Answer::new(reply.value)?)?)
+    }
+
+    async fn log(&self, user: UserId) -> Result<UserLog, StoreError> {
+        let keys = &self.0.keys;
+        let bucket = keys.bucket(&user);
+        let both = [keys.events(&user), keys.activities(&user)];
+        let commands = both.map(|key| (bucket, ask::lines(key))).into();
+        let values = self.0.servers.send_each(self.until(), commands).await?;
+        let Ok([events, activities]) = <[_; 2]>::try_from(values) else {
+            return Err(Unusable::Unknown.into());
+        };
+        let refused = |error| StoreError::from(CallError::Refused(error));
+        let (history, unread) = reply::lines(events, HistoryEntry::from_text).map_err(refused)?;
+        let (activities, more) = reply::lines(activities, Activity::from_text).map_err(refused)?;
+        for _ in 0..unread + more {
+            self.tell_malformed();
+        }
+        let mut log = UserLog {
+            history,
+            activities,
+        };
+        log.forget(self.now());
+        Ok(log)
+    }
+
+    async fn erase(&self, user: UserId) -> Result<(), StoreError> {
+        let keys = &self.0.keys;
+        let mut command = redis::cmd("DEL");
+        command.arg(keys.events(&user)).arg(keys.activities(&user));
+        let bucket = keys.bucket(&user);
+        let until = self.until();
+        let sent = self
+            .0
+            .servers
+            .send(bucket, until, Again::Freely, |_| command.clone());
+        sent.await?;
+        Ok(())
+    }
+
     async fn count(&self, kind: Kind) -> Result<u64, StoreError> {
         count::count(&self.0, kind).await
+    }
+
+    async fn counts(&self, oldest: Duration) -> Result<Option<Counts>, StoreError> {
+        count::counts(&self.0, oldest).await
+    }
+
+    fn connections(&self) -> Option<Connections> {
+        Some(self.0.servers.connections())
     }
 }
 

@@ -84,6 +84,12 @@ impl Node {
         }
     }
 
+    /// How many connections there are, and how many of them nobody has just now.
+    pub(super) fn connections(&self) -> (u32, u32) {
+        let state = self.pool().state();
+        (state.connections, state.idle_connections)
+    }
+
     /// A connection, given back to the pool already. It waits for a part of the patience: who has some left asks
     /// again.
     async fn checkout(&self, patience: Duration) -> Result<Connection, RedisError> {

@@ -284,6 +284,35 @@ fn record_of(value: &Value) -> Option<Record> {
     }
 }
 
+/// What there is of a list, and how many of its lines, or it itself, cannot be read.
+pub(super) fn lines<T>(
+    value: Result<Value, RedisError>,
+    read: impl Fn(&str) -> Option<T>,
+) -> Result<(Vec<T>, usize), RedisError> {
+    let items = match value {
+        Ok(Value::Array(items)) => items,
+        Ok(_) => return Ok((Vec::new(), 1)),
+        Err(error) if error.code() == Some("WRONGTYPE") => return Ok((Vec::new(), 1)),
+        Err(error) => return Err(error),
+    };
+    let line = |value: &Value| match value {
+        Value::BulkString(bytes) => read(str::from_utf8(bytes).ok()?),
+        _ => None,
+    };
+    // The newest is the last that was written.
+    let lines: Vec<T> = items.iter().rev().filter_map(line).collect();
+    let unread = items.len() - lines.len();
+    Ok((lines, unread))
+}
+
+/// Whether a line was written down.
+pub(super) fn recorded(answer: &Answer) -> Result<(), Unusable> {
+    match answer.word()? {
+        "recorded" => Ok(()),
+        _ => Err(answer.unusable()),
+    }
+}
+
 /// What a `GET` gave.
 pub(super) fn loaded(value: Result<Value, RedisError>) -> Result<Option<Entry>, Loading> {
     match value {

@@ -11,21 +11,32 @@ const UNCHANGED: &str = include_str!("scripts/unchanged.lua");
 const ADD: &str = include_str!("scripts/add.lua");
 const SEEN: &str = include_str!("scripts/seen.lua");
 const BURY: &str = include_str!("scripts/bury.lua");
+const HISTORY: &str = include_str!("scripts/history.lua");
 const ROOM: &str = include_str!("scripts/room.lua");
 const CONVERSE: &str = include_str!("scripts/converse.lua");
 
 pub(super) static CREATE: LazyLock<Script> =
-    LazyLock::new(|| Script::new(&[LIB, BURY, ROOM, include_str!("scripts/create.lua")]));
+    LazyLock::new(|| Script::new(&[LIB, BURY, HISTORY, ROOM, include_str!("scripts/create.lua")]));
 pub(super) static CREATE_DEMO: LazyLock<Script> =
     LazyLock::new(|| Script::new(&[LIB, BURY, CONVERSE, include_str!("scripts/create_demo.lua")]));
 pub(super) static APPLY: LazyLock<Script> =
     LazyLock::new(|| Script::new(&[UNCHANGED, LIB, ADD, SEEN, include_str!("scripts/apply.lua")]));
-pub(super) static REPLACE: LazyLock<Script> =
-    LazyLock::new(|| Script::new(&[LIB, SEEN, BURY, ROOM, include_str!("scripts/replace.lua")]));
+pub(super) static REPLACE: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(&[
+        LIB,
+        SEEN,
+        BURY,
+        HISTORY,
+        ROOM,
+        include_str!("scripts/replace.lua"),
+    ])
+});
 pub(super) static END_ONE: LazyLock<Script> =
-    LazyLock::new(|| Script::new(&[LIB, BURY, include_str!("scripts/end_one.lua")]));
+    LazyLock::new(|| Script::new(&[LIB, BURY, HISTORY, include_str!("scripts/end_one.lua")]));
 pub(super) static END_USER: LazyLock<Script> =
-    LazyLock::new(|| Script::new(&[LIB, BURY, include_str!("scripts/end_user.lua")]));
+    LazyLock::new(|| Script::new(&[LIB, BURY, HISTORY, include_str!("scripts/end_user.lua")]));
+pub(super) static RECORD: LazyLock<Script> =
+    LazyLock::new(|| Script::new(&[LIB, include_str!("scripts/record.lua")]));
 pub(super) static APPEND: LazyLock<Script> =
     LazyLock::new(|| Script::new(&[LIB, CONVERSE, include_str!("scripts/append.lua")]));
 pub(super) static DEMO: LazyLock<Script> =
@@ -41,7 +52,7 @@ pub(super) static BRING: LazyLock<Script> =
     LazyLock::new(|| Script::new(&[include_str!("scripts/bring.lua")]));
 #[cfg(feature = "admin")]
 pub(super) static RELIST: LazyLock<Script> =
-    LazyLock::new(|| Script::new(&[LIB, BURY, include_str!("scripts/relist.lua")]));
+    LazyLock::new(|| Script::new(&[LIB, BURY, HISTORY, include_str!("scripts/relist.lua")]));
 #[cfg(feature = "admin")]
 pub(super) static UNLIST: LazyLock<Script> =
     LazyLock::new(|| Script::new(&[LIB, BURY, include_str!("scripts/unlist.lua")]));
@@ -49,7 +60,9 @@ pub(super) static UNLIST: LazyLock<Script> =
 /// Those that requests run, without anything to run them on: they fail at their first line, and the server keeps them. A
 /// request that meets a server which has them waits a round trip less. It takes no right but that to run them.
 pub(super) fn kept() -> redis::Pipeline {
-    let scripts = [&CREATE, &APPLY, &REPLACE, &END_ONE, &END_USER, &LIST];
+    let scripts = [
+        &CREATE, &APPLY, &REPLACE, &END_ONE, &END_USER, &LIST, &RECORD,
+    ];
     let mut pipeline = redis::Pipeline::with_capacity(scripts.len());
     for script in scripts {
         pipeline.add_command(script.command(true, 0, 0));

@@ -20,7 +20,7 @@ use super::node::{Node, Pulse};
 use super::sentinel::Sentinel;
 use super::target::{Limits, Reach, Target};
 use crate::id::Bucket;
-use crate::store::Part;
+use crate::store::{Connections, Part};
 
 /// So many reads are sent one by one at the same time.
 const AT_A_TIME: usize = 32;
@@ -185,6 +185,26 @@ impl Servers {
             }
         }
         replies
+    }
+
+    /// Connections to all servers, as they are now.
+    pub(super) fn connections(&self) -> Connections {
+        let nodes = self.0.route.nodes();
+        let all = Connections {
+            open: 0,
+            idle: 0,
+            most: u32::try_from(nodes.len())
+                .unwrap_or(u32::MAX)
+                .saturating_mul(self.0.limits.connections),
+        };
+        nodes
+            .iter()
+            .map(|node| node.connections())
+            .fold(all, |all, (open, idle)| Connections {
+                open: all.open + open,
+                idle: all.idle + idle,
+                ..all
+            })
     }
 
     /// Every server that holds records, as far as is known.

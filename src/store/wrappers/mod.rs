@@ -12,7 +12,8 @@
 //! | [`Holding`] | stops one call, before or after the store, until the test lets it go |
 //!
 //! [`now`](SessionStore::now), [`bucket`](SessionStore::bucket), [`deadline`](SessionStore::deadline),
-//! [`parts`](SessionStore::parts) and [`part`](SessionStore::part) are no calls: they are answered by the store inside.
+//! [`parts`](SessionStore::parts), [`part`](SessionStore::part), [`ends`](SessionStore::ends) and
+//! [`connections`](SessionStore::connections) are no calls: they are answered by the store inside.
 
 use std::future::Future;
 use std::time::Duration;
@@ -47,6 +48,14 @@ macro_rules! stores_around {
                 $crate::store::wrappers::Around::store(self).part(bucket)
             }
 
+            fn ends(&self) -> Option<$crate::store::Ends> {
+                $crate::store::wrappers::Around::store(self).ends()
+            }
+
+            fn connections(&self) -> Option<$crate::store::Connections> {
+                $crate::store::wrappers::Around::store(self).connections()
+            }
+
             stores_around! { calls
                 create(create: $crate::store::Create) -> $crate::store::Created, Create;
                 load(key: $crate::id::RecordKey) -> Option<$crate::record::Entry>, Load;
@@ -58,7 +67,11 @@ macro_rules! stores_around {
                 end(end: $crate::store::EndSessions) -> $crate::store::EndedSessions, End;
                 list(user: $crate::id::UserId) -> Vec<$crate::record::Record>, List;
                 migrated(old: $crate::id::Digest) -> Option<$crate::id::RecordKey>, Migrated;
+                record(user: $crate::id::UserId, activity: $crate::record::Activity) -> (), Record;
+                log(user: $crate::id::UserId) -> $crate::record::UserLog, Log;
+                erase(user: $crate::id::UserId) -> (), Erase;
                 count(kind: $crate::id::Kind) -> u64, Count;
+                counts(oldest: std::time::Duration) -> Option<$crate::store::Counts>, Counts;
                 beat(part: $crate::store::Part, least: u64) -> $crate::store::Beat, Beat;
             }
         }
@@ -105,15 +118,23 @@ pub enum Call {
     List,
     /// [`SessionStore::migrated`].
     Migrated,
+    /// [`SessionStore::record`].
+    Record,
+    /// [`SessionStore::log`].
+    Log,
+    /// [`SessionStore::erase`].
+    Erase,
     /// [`SessionStore::count`].
     Count,
+    /// [`SessionStore::counts`].
+    Counts,
     /// [`SessionStore::beat`].
     Beat,
 }
 
 impl Call {
     /// Every call.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 16] = [
         Self::Create,
         Self::Load,
         Self::LoadEach,
@@ -124,7 +145,11 @@ impl Call {
         Self::End,
         Self::List,
         Self::Migrated,
+        Self::Record,
+        Self::Log,
+        Self::Erase,
         Self::Count,
+        Self::Counts,
         Self::Beat,
     ];
 }

@@ -6,6 +6,7 @@ mod demo;
 mod ends;
 mod fixture;
 mod hang_ups;
+mod histories;
 mod local;
 mod lost;
 mod modes;

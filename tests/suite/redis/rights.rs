@@ -113,6 +113,17 @@ async fn everything(store: &RedisStore) -> Result<(), StoreError> {
         .await?;
     store.end(end(EndScope::All("bob".into()))).await?;
     store.beat(Part::default(), 0).await?;
+    let activity = sessile::Activity {
+        at: store.now(),
+        kind: "view".into(),
+        resource: "page".into(),
+        handle: None,
+        address: None,
+        user_agent: None,
+    };
+    store.record("bob".into(), activity).await?;
+    store.log("bob".into()).await?;
+    store.erase("bob".into()).await?;
     // Somebody whose record was evicted: what is absent is looked for.
     Ok(())
 }
@@ -128,9 +139,11 @@ async fn the_rights_of_the_readme_are_enough_for_all_that_requests_need() {
     }
     // Counting is not what requests do.
     store.count(Kind::User).await.unwrap_err();
-    let (_server, store) = store_as(&format!("{} +scan +getrange", user())).await;
+    let (_server, store) = store_as(&format!("{} ~count:* +scan +getrange", user())).await;
     made(&store, "alice").await;
     assert_eq!(store.count(Kind::User).await.unwrap(), 1);
+    let counts = store.counts(std::time::Duration::ZERO).await.unwrap();
+    assert_eq!(counts.unwrap().user, 1);
 }
 
 /// What may not be read is not taken for absent.

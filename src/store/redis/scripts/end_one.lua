@@ -36,11 +36,13 @@ if record.user ~= '' and ARGV[2] ~= '' then
   end
 end
 
+local events = index and history_of(index, key)
 bury(key, record, ARGV[3], now, ARGV[4], ARGV[5])
 if KEYS[2] then
   redis.call('DEL', KEYS[2])
 end
 if index then
+  happened(events, now, 'ended ' .. ARGV[3], record, ARGV[5])
   redis.call('ZREM', index, string.sub(key, -43))
 end
 return { 'ended', num(now), bytes }

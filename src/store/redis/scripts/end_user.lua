@@ -1,7 +1,7 @@
 
 -- Ends one of a user's sessions by its handle, or all but that one, or all.
 --
--- KEYS  1 the index  2 the user's `since`
+-- KEYS  1 the index  2 the user's `since`  3 their history
 -- ARGV  1 not-after  2 what the keys of their records begin with  3 'handle', 'others', 'all'  4 handle  5 reason  6 note
 --       7 of others and all: only those that signed in before this instant ('': all until now)
 -- Gives ended, since ('': not set), handles… | late
@@ -71,6 +71,7 @@ end
 for _, session in ipairs(ending) do
   bury(prefix .. session.digest, session.record, ARGV[5], now, '-', ARGV[6])
   redis.call('ZREM', index, session.digest)
+  happened(KEYS[3], now, 'ended ' .. ARGV[5], session.record, ARGV[6])
   reply[#reply + 1] = handle_of(session.record)
 end
 for _, session in ipairs(over) do

@@ -97,6 +97,7 @@ if mode == 'sign_in' and #packed > tonumber(ARGV[10]) then
   return { 'too_large' }
 end
 local prefix = string.sub(key, 1, -44)
+local events = index and history_of(index, key)
 local plan = {}
 if index and mode == 'sign_in' then
   -- It never refuses: the session that is replaced makes the room.
@@ -115,6 +116,12 @@ if index then
   redis.call('ZADD', index, num(next_record.ends), new_digest)
   redis.call('ZREM', index, digest)
   keep_index(index, now, next_record.absolute + 7200000000)
-  make_room(plan, now, index, prefix, reply)
+  make_room(plan, now, index, prefix, reply, events)
+  if mode == 'sign_in' then
+    happened(events, now, 'ended regenerated', record, '')
+    happened(events, now, 'signed_in -', next_record, '')
+  else
+    happened(events, now, mode == 'renew' and 'reauthenticated -' or 'regenerated -', next_record, '')
+  end
 end
 return reply

@@ -45,12 +45,13 @@ local function plan_room(now, index, prefix, limit, refuses, except)
   return plan
 end
 
--- Carries the plan out. Adds the handles of the sessions that the limit ended to `reply`.
-local function make_room(plan, now, index, prefix, reply)
+-- Carries the plan out. Adds the handles of the sessions that the limit ended to `reply`. `events`: the user's history.
+local function make_room(plan, now, index, prefix, reply, events)
   for _, leaving in ipairs(plan) do
     redis.call('ZREM', index, leaving.digest)
     if leaving.limit then
       bury(prefix .. leaving.digest, leaving.record, 'limit', now, '-', '')
+      happened(events, now, 'ended limit', leaving.record, '')
       reply[#reply + 1] = handle_of(leaving.record)
     elseif leaving.record then
       bury_as_over(prefix .. leaving.digest, leaving.record)

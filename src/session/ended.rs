@@ -1,0 +1,218 @@
+//! Waiting for the end of a session: for streams, sockets and long polls.
+//!
+//! A store in this process tells of ends itself. A remote one is asked, for all who wait together: once a second one
+//! pipelined read to each primary. What this instance ends itself it need not ask for.
+
+use std::future::Future;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use futures_util::stream::{Stream, StreamExt as _};
+
+use super::area::Area;
+use super::context::Context;
+use super::state::Identity;
+use super::{Freshness, Session};
+use crate::record::{EndReason, Entry};
+use crate::store::{Told, Watch};
+
+/// Below a second, so that an end is told within one.
+const PACE: Duration = Duration::from_millis(900);
+/// A store that does not answer for so long, and no lease to go on with: nobody vouches for the session any more.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// So many are asked for in one pipeline.
+const AT_ONCE: usize = 1_024;
+/// So many times in a row a session is followed to its next id before the others' turn comes.
+const HOPS: usize = 8;
+
+impl Session {
+    /// Resolves when the session is over, with the reason: within a second, whichever instance ended it, or its clocks.
+    /// For what goes on after the response: streams, sockets, long polls.
+    ///
+    /// A new id is no end; a sign-in, which makes another session of it, is one, with the reason `regenerated`. While the
+    /// store is away this instance answers for it as for requests: it ends by what is known here, and with `store_lost` when the
+    /// lease is over. For a stranger, who has no session, it never resolves.
+    ///
+    /// All who wait cost one pipelined read a second and primary together; on memory nothing, but for a look when it is
+    /// first polled. It wants a tokio runtime.
+    ///
+    /// # Cancel safety
+    /// Safe. Dropped, it costs nothing any more.
+    pub fn ended(&self) -> impl Future<Output = EndReason> + Send + use<> {
+        let context = Arc::clone(self.context());
+        let known = context.watch();
+        async move {
+            let at = match known {
+                Known::Live(at) => at,
+                Known::Ended(reason) => return reason,
+                Known::Nobody => return std::future::pending().await,
+            };
+            let area = Arc::clone(&context.area);
+            drop(context);
+            let watcher = area.ends.watch(at);
+            if !area.asks_for_ends {
+                // It may have ended since it was read, and before anybody was told to wait for it.
+                area.look(vec![at]).await;
+            }
+            area.keep_looking();
+            // With the layer, which looks after those who wait.
+            let reason = watcher.ended().await;
+            drop(area);
+            reason
+        }
+    }
+
+    /// The same stream, that stops when the session is over: see [`ended`](Self::ended).
+    ///
+    /// ```
+    /// # use sessile::Session;
+    /// # use futures_util::{Stream, stream};
+    /// async fn ticks(session: Session) -> impl Stream<Item = u32> {
+    ///     session.until_ended(stream::iter(0..))
+    /// }
+    /// ```
+    pub fn until_ended<S: Stream>(&self, stream: S) -> impl Stream<Item = S::Item> + use<S> {
+        stream.take_until(Box::pin(self.ended()))
+    }
+}
+
+/// Whose end is waited for.
+enum Known {
+    Live(Watch),
+    Ended(EndReason),
+    Nobody,
+}
+
+impl Context {
+    fn watch(&self) -> Known {
+        match &self.state().identity {
+            Identity::Live(live) => Known::Live(Watch {
+                handle: live.record.handle(),
+                key: live.key,
+                born: live.id.and_then(|id| id.birth()),
+                ends_at: live.record.ends_at(),
+                verified: Instant::now(),
+            }),
+            Identity::Dead(dead) => Known::Ended(dead.end.reason),
+            // What cannot be looked up is not served.
+            Identity::Unknown(_) => Known::Ended(EndReason::StoreLost),
+            Identity::Stranger => Known::Nobody,
+        }
+    }
+}
+
+/// Whoever looks, wherever that ends: also with its runtime.
+struct Looking(Weak<Area>);
+
+impl Drop for Looking {
+    fn drop(&mut self) {
+        if let Some(area) = self.0.upgrade() {
+            area.looking.store(false, Ordering::Release);
+        }
+    }
+}
+
+impl Area {
+    /// Looks after those who wait, for as long as there are any.
+    fn keep_looking(self: &Arc<Self>) {
+        if self.looking.load(Ordering::Acquire) {
+            return;
+        }
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            return;
+        };
+        if self.looking.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let area = Arc::downgrade(self);
+        runtime.spawn(async move {
+            let looking = Looking(Weak::clone(&area));
+            loop {
+                tokio::time::sleep(PACE).await;
+                let Some(area) = area.upgrade() else { return };
+                if area.ends.is_empty() {
+                    drop(looking);
+                    // Somebody may have come just now, and seen this one at work.
+                    if !area.ends.is_empty() {
+                        area.keep_looking();
+                    }
+                    return;
+                }
+                let now = area.store.now();
+                let all = area.asks_for_ends;
+                let due = area.ends.watched(|at| all || at.ends_at <= now);
+                for some in due.chunks(AT_ONCE) {
+                    area.look(some.to_vec()).await;
+                }
+            }
+        });
+    }
+
+    /// Looks at these, and at what they became.
+    async fn look(&self, mut watched: Vec<Watch>) {
+        for _ in 0..HOPS {
+            if watched.is_empty() {
+                return;
+            }
+            let keys: Vec<_> = watched.iter().map(|at| (at.key, at.born)).collect();
+            let sent = Instant::now();
+            let found = self.store.look_each(&keys).await;
+            let moved = watched.iter().zip(found);
+            watched = moved
+                .filter_map(|(at, found)| self.found(at, found, sent))
+                .collect();
+        }
+    }
+
+    /// What was found of a session; where it goes on, if it does so elsewhere.
+    fn found(
+        &self,
+        at: &Watch,
+        found: Option<Told<Option<Entry>>>,
+        sent: Instant,
+    ) -> Option<Watch> {
+        let Some(told) = found else {
+            let lease = self
+                .store
+                .outage(self.kind)
+                .map_or(Duration::ZERO, |outage| outage.lease());
+            if at.verified.elapsed() >= lease.max(PATIENCE) {
+                self.ends.tell(at.handle, EndReason::StoreLost);
+            }
+            return None;
+        };
+        match told.value {
+            Some(Entry::Live(record)) if record.handle() == at.handle => {
+                let verified = match told.freshness {
+                    Freshness::Stale => at.verified,
+                    Freshness::Live | Freshness::Local => sent,
+                };
+                let ends_at = record.ends_at();
+                self.ends.learn(
+                    at,
+                    Watch {
+                        ends_at,
+                        verified,
+                        ..*at
+                    },
+                );
+            }
+            Some(Entry::Live(_)) => self.ends.tell(at.handle, EndReason::Regenerated),
+            Some(Entry::Ended(tombstone)) => match (tombstone.end.reason, tombstone.successor) {
+                (EndReason::Regenerated, Some(successor)) => {
+                    let next = Watch {
+                        key: at.key.sibling(successor),
+                        born: None,
+                        ..*at
+                    };
+                    self.ends.learn(at, next);
+                    return Some(next);
+                }
+                (reason, _) => self.ends.tell(at.handle, reason),
+            },
+            None => self.ends.tell(at.handle, EndReason::StoreLost),
+        }
+        None
+    }
+}
