@@ -91,6 +91,7 @@ impl HistoryEntry {
     pub const KEPT: Duration = Duration::from_secs(90 * 24 * 3600);
 
     /// That this session signed in, when it did.
+    #[cfg(feature = "redis")]
     pub(crate) fn signed_in(record: &Record) -> Self {
         Self::of(record, record.created_at(), HistoryEvent::SignedIn)
     }
