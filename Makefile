@@ -6,8 +6,9 @@
 # make bench ARGS="…"       the same, with arguments for it
 # make bench-redis          requests a second over Redis, next to hand-written calls and another crate
 # make bench-outage         a load that runs through an outage of Redis: what requests get, and whether any of it was wrong
+# make bench-migrate        a million sessions of another system move here: rate, memory, and what it does to Redis
 
-.PHONY: help install test mutants bench bench-redis bench-outage
+.PHONY: help install test mutants bench bench-redis bench-outage bench-migrate
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -29,3 +30,6 @@ bench-redis:
 
 bench-outage:
 	@bash scripts/bench_outage.sh
+
+bench-migrate:
+	@bash scripts/bench_migrate.sh $(ARGS)

@@ -13,6 +13,8 @@ feature_combinations=(
     "--no-default-features --features cluster"
     "--no-default-features --features sentinel,axum"
     "--no-default-features --features metrics"
+    "--no-default-features --features admin"
+    "--no-default-features --features cli"
     "--no-default-features --features test-util"
     "--all-features"
 )
@@ -74,6 +76,11 @@ suite() {
     cargo test --all-features --tests --example custom_store | tee -a "$log"
 }
 
+# Sessions of other crates, made by them: a package of its own, for they bring many crates along.
+other_crates() {
+    cargo test --manifest-path tests/peers/Cargo.toml --target-dir "${CARGO_TARGET_DIR:-target}/peers" -- --nocapture | tee -a "$log"
+}
+
 doc_tests() {
     cargo test --doc --all-features | tee -a "$log"
 }
@@ -116,6 +123,7 @@ empty_reports
 step "format: cargo fmt --check" cargo fmt --check
 step "lints: cargo clippy" cargo clippy --all-targets --all-features -- -D warnings
 step "tests: cargo test" suite
+step "sessions of other crates: cargo test" other_crates
 step "documentation tests: cargo test --doc" doc_tests
 step "features: cargo clippy" features
 step "documentation: cargo doc" docs

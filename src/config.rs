@@ -13,6 +13,7 @@ use crate::address::{ProxyHeader, StoredAddress};
 use crate::cookie::CookieConfig;
 use crate::error::ConfigError;
 use crate::id::UserId;
+use crate::legacy::LegacyIds;
 use crate::risk::{Risk, RiskAction, RiskPolicy, Weighted};
 use crate::store::{AtLimit, Limit};
 
@@ -50,6 +51,7 @@ pub(crate) struct Config {
     pub(crate) idle_at_most: Option<Duration>,
     pub(crate) remaining_header: Option<HeaderName>,
     pub(crate) risk: RiskRule,
+    pub(crate) legacy: Option<LegacyIds>,
 }
 
 /// Who judges risk, and what follows.
@@ -180,6 +182,7 @@ impl Default for Config {
             idle_at_most: None,
             remaining_header: None,
             risk: RiskRule::default(),
+            legacy: None,
         }
     }
 }

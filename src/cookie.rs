@@ -6,7 +6,7 @@ use ::cookie::{Cookie, SameSite};
 use http::{HeaderMap, HeaderValue, header};
 
 use crate::error::ConfigError;
-use crate::id::{MAX_ID_CHARS, SessionId};
+use crate::id::{Digest, MAX_ID_CHARS, SessionId};
 
 /// So many cookies of one name are looked up at most.
 const MAX_TWINS: usize = 4;
@@ -20,7 +20,15 @@ const MAX_ATTRIBUTE: usize = 1024;
 /// The ids that a request carries under the cookie's name, in order, malformed ones left out.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Presented {
-    ids: [Option<SessionId>; MAX_TWINS],
+    ids: [Option<Shown>; MAX_TWINS],
+}
+
+/// An id that a request carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shown {
+    Id(SessionId),
+    /// What stands for an id of another system.
+    Old(Digest),
 }
 
 impl Presented {
@@ -32,23 +40,36 @@ impl Presented {
         second: Option<&str>,
     ) -> (Self, Option<Box<Self>>) {
         let (mut first, mut other) = (Self::default(), None::<Box<Self>>);
-        let pairs = headers
-            .get_all(header::COOKIE)
-            .iter()
-            .flat_map(|header| header.as_bytes().split(|&byte| byte == b';'))
-            .map(<[u8]>::trim_ascii);
-        for pair in pairs {
+        for pair in pairs(headers) {
             if let Some(id) = id_of(pair, name) {
-                first.push(id);
+                first.push(Shown::Id(id));
             } else if let Some(id) = second.and_then(|name| id_of(pair, name)) {
-                other.get_or_insert_default().push(id);
+                other.get_or_insert_default().push(Shown::Id(id));
             }
         }
         (first, other)
     }
 
+    /// The ids of another system that a request carries under the cookie's name, or under the one that it had there: those
+    /// that are accepted. `None`: there is none.
+    pub(crate) fn scan_old(
+        headers: &HeaderMap,
+        name: &str,
+        there: Option<&str>,
+        accept: impl Fn(&[u8]) -> Option<Digest>,
+    ) -> Option<Self> {
+        let mut old = Self::default();
+        for pair in pairs(headers) {
+            let value = value_of(pair, name).or_else(|| value_of(pair, there?));
+            if let Some(digest) = value.and_then(&accept) {
+                old.push(Shown::Old(digest));
+            }
+        }
+        (!old.is_empty()).then_some(old)
+    }
+
     /// Those that are too many are not looked at.
-    fn push(&mut self, id: SessionId) {
+    fn push(&mut self, id: Shown) {
         if let Some(place) = self.ids.iter_mut().find(|place| place.is_none()) {
             *place = Some(id);
         }
@@ -58,15 +79,28 @@ impl Presented {
         self.ids[0].is_none()
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = SessionId> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Shown> {
         self.ids.iter().map_while(|id| *id)
     }
 }
 
+/// Every cookie of a request, as `name=value`.
+fn pairs(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    headers
+        .get_all(header::COOKIE)
+        .iter()
+        .flat_map(|header| header.as_bytes().split(|&byte| byte == b';'))
+        .map(<[u8]>::trim_ascii)
+}
+
+/// What a cookie of that name holds.
+fn value_of<'a>(pair: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    pair.strip_prefix(name.as_bytes())?.strip_prefix(b"=")
+}
+
 /// The id in a cookie of that name.
 fn id_of(pair: &[u8], name: &str) -> Option<SessionId> {
-    let value = pair.strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
-    SessionId::parse(value)
+    SessionId::parse(value_of(pair, name)?)
 }
 
 /// The cookie's name and attributes.
@@ -250,7 +284,13 @@ mod tests {
                 .iter()
                 .any(|cookie| cookie.windows(9).any(|it| it == b"sessions="))
         );
-        session.iter().collect()
+        session
+            .iter()
+            .map(|shown| match shown {
+                Shown::Id(id) => id,
+                Shown::Old(_) => panic!("no old one was asked for"),
+            })
+            .collect()
     }
 
     #[test]
@@ -276,6 +316,24 @@ mod tests {
         let a = id();
         let header = [b"x=\xff; session=", a.encode().as_bytes()].concat();
         assert_eq!(scan(&[&header]), [a]);
+    }
+
+    #[test]
+    fn inv04_only_old_ids_that_are_accepted_are_seen() {
+        let digest = Digest::from_bytes([7; 32]);
+        let accept = |value: &[u8]| (value == b"old").then_some(digest);
+        let scan = |cookie: &str, there| {
+            let mut headers = HeaderMap::new();
+            headers.append(header::COOKIE, HeaderValue::from_str(cookie).unwrap());
+            let shown = Presented::scan_old(&headers, "session", there, accept);
+            shown.map_or(0, |shown| {
+                shown.iter().filter(|id| *id == Shown::Old(digest)).count()
+            })
+        };
+        assert_eq!(scan("session=old; sid=old", None), 1);
+        assert_eq!(scan("session=old; sid=old", Some("sid")), 2);
+        assert_eq!(scan("session=other; sid=older", Some("sid")), 0);
+        assert_eq!(scan(&"session=old; ".repeat(9), None), MAX_TWINS);
     }
 
     #[test]

@@ -105,6 +105,47 @@
 //! # }
 //! ```
 //!
+//! # Demos
+//!
+//! A visitor who tries something before signing in has a [`Demo`]: a session of a second kind, with a cookie of its own, that
+//! lasts a day. It holds a conversation, of which no message is lost however many write at once, and says how far it is.
+//! [`DemoSession`] is the extractor for whoever has one; anybody else gets 404.
+//!
+//! ```
+//! use axum::{Json, Router, extract::Path, routing::{get, post}};
+//! use sessile::{Demo, DemoSession, Error, MemoryStore, Session, SessionLayer};
+//!
+//! async fn start(demo: Demo, Path(industry): Path<String>) -> Result<(), Error> {
+//!     demo.start(industry).await.map(|_| ())          // the one that there is, if there is one
+//! }
+//!
+//! async fn ask(demo: DemoSession, question: String) -> Result<&'static str, Error> {
+//!     demo.add_message("user", question).await?;      // stored when this returns, with the store's time
+//!     let answer = "Interesting. Tell me more.";
+//!     demo.add_message("assistant", answer).with("confidence", 0.9).await?;
+//!     Ok(answer)
+//! }
+//!
+//! async fn progress(demo: DemoSession) -> Result<Json<f64>, Error> {
+//!     Ok(Json(demo.status()?.progress_percentage))    // 100 after six messages
+//! }
+//!
+//! async fn login(session: Session, Path(user): Path<String>) -> Result<(), Error> {
+//!     session.login(user).adopt_demo().await?;        // the conversation comes along, under a new id
+//!     Ok(())
+//! }
+//!
+//! let app: Router = Router::new()
+//!     .route("/demo/{industry}", post(start))
+//!     .route("/ask", post(ask))
+//!     .route("/progress", get(progress))
+//!     .route("/login/{user}", post(login))
+//!     .layer(SessionLayer::new(MemoryStore::new()));
+//! ```
+//!
+//! Bounds, steps, timeouts and how many demos an address may start are the builder's `demo_…` settings; [`demo`] has the
+//! rules.
+//!
 //! # Sessions in Redis
 //!
 //! Several instances of an application share their sessions by way of Redis, and sessions outlive each instance. The
@@ -139,6 +180,11 @@
 //!     .build()
 //! # }
 //! ```
+//!
+//! # Moving over
+//!
+//! `sessile migrate` moves the sessions of other systems here, and [`SessionLayerBuilder::accept_legacy`] lets their
+//! holders' old cookies open them, once: [the guide](guide::migrating) says how.
 //!
 //! # Optional sign-in, and signing in again
 //!
@@ -191,12 +237,16 @@
 //! | `cluster` | no | Redis Cluster |
 //! | `sentinel` | no | Redis Sentinel |
 //! | `metrics` | no | figures for the `metrics` facade: see [`Stats`] |
+//! | `admin` | no | `migrate` and `admin`: moving sessions here from another system, repairing, checking |
+//! | `cli` | no | the command line, `sessile` |
 //! | `test-util` | no | conformance suite, store wrappers, manual clock |
 //!
 //! [tower]: https://docs.rs/tower
 //! [axum]: https://docs.rs/axum
 
 mod address;
+#[cfg(feature = "admin")]
+pub mod admin;
 mod clock;
 mod config;
 mod cookie;
@@ -209,6 +259,9 @@ mod history;
 mod id;
 mod key;
 mod layer;
+mod legacy;
+#[cfg(feature = "admin")]
+pub mod migrate;
 mod policy;
 mod problem;
 pub mod record;
@@ -233,6 +286,7 @@ pub use extract::{Fresh, Live};
 pub use id::{Bucket, Digest, Handle, Kind, RecordKey, UserId};
 pub use key::{DataName, InvalidName, Key};
 pub use layer::{ResponseFuture, SessionLayer, SessionLayerBuilder, SessionService};
+pub use legacy::{GuessableId, LegacyIds};
 pub use policy::{LimitPolicy, Policy};
 pub use problem::{ErrorKind, Problem};
 pub use record::{Activity, End, EndReason, HistoryEntry, HistoryEvent};
@@ -253,6 +307,9 @@ pub use user::{Ended, UserSession};
 pub mod guide {
     #[doc = include_str!("guide.md")]
     pub mod when_redis_is_away {}
+
+    #[doc = include_str!("guide_migrating.md")]
+    pub mod migrating {}
 }
 
 /// The README's program compiles.

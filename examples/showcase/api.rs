@@ -8,7 +8,7 @@ use axum::{Json, Router};
 use serde::Serialize;
 
 use crate::time::Instant;
-use crate::{Server, data, devices, figures, identity, live, security};
+use crate::{Server, data, demo, devices, figures, identity, live, security};
 
 pub(crate) fn routes() -> Router<Arc<Server>> {
     Router::new()
@@ -36,6 +36,7 @@ pub(crate) fn routes() -> Router<Arc<Server>> {
         .route("/api/figures", get(live::figures))
         .route("/api/stats", get(figures::stats))
         .route("/metrics", get(figures::prometheus))
+        .merge(demo::routes())
         // `serve::whole_body` has a limit, which is above the session's own: so that this one is what refuses.
         .layer(DefaultBodyLimit::disable())
 }

@@ -52,6 +52,9 @@ pub(crate) async fn session(session: Session) -> Json<Whoever> {
 #[derive(Deserialize)]
 pub(crate) struct Credentials {
     user: String,
+    /// Whether the demo that this browser has comes along.
+    #[serde(default)]
+    adopt_demo: bool,
 }
 
 #[derive(Serialize)]
@@ -65,7 +68,11 @@ pub(crate) async fn login(
     session: Session,
     Json(credentials): Json<Credentials>,
 ) -> Result<Json<SignedIn>, Error> {
-    let user = session.login(credentials.user).keep(CART).await?;
+    let mut login = session.login(credentials.user).keep(CART);
+    if credentials.adopt_demo {
+        login = login.adopt_demo();
+    }
+    let user = login.await?;
     Ok(Json(SignedIn {
         user: user.user_id().clone(),
         handle: user.handle(),

@@ -10,6 +10,8 @@
 //! | `backend.rs` | memory or Redis, and how it does |
 //! | `identity.rs` | signing in and out, who is there, a new id |
 //! | `data.rs` | values: staged, committed, counted |
+//! | `demo.rs` | a demo: its industry, its conversation, its progress |
+//! | `assistant.rs` | who answers in a demo's conversation |
 //! | `devices.rs` | a user's sessions, and ending them |
 //! | `security.rs` | what a user did, what happened to their sessions, and how that looks |
 //! | `live.rs` | streams: what happens to a session, until it ends; how the store does |
@@ -22,8 +24,10 @@
 //! There are no passwords: whoever says a name is that user. `examples/login.rs` shows where the check goes.
 
 mod api;
+mod assistant;
 mod backend;
 mod data;
+mod demo;
 mod devices;
 mod figures;
 mod identity;

@@ -3,12 +3,12 @@
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Parser, ValueEnum};
 use ipnet::IpNet;
-use sessile::{AtLimit, ConfigError, Outage, SessionLayer, SessionStore};
+use sessile::{AtLimit, ConfigError, GuessableId, LegacyIds, Outage, SessionLayer, SessionStore};
 
 /// A web application that shows what sessile does
 #[derive(Debug, Clone, Parser)]
@@ -50,6 +50,22 @@ pub(crate) struct Options {
     #[arg(long, value_name = "S", default_value = "60", allow_negative_numbers = true, value_parser = seconds)]
     pub(crate) lease: Duration,
 
+    /// A demo ends so many seconds after it was started
+    #[arg(long, value_name = "S", default_value = "86400", allow_negative_numbers = true, value_parser = seconds)]
+    pub(crate) demo_ttl: Duration,
+
+    /// How many demos may be started from one address within an hour
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) demo_budget: Option<u32>,
+
+    /// Until then, sessions that were migrated open by the ids that they had: an instant such as 2026-12-01T00:00:00Z
+    #[arg(long, value_name = "INSTANT", value_parser = instant)]
+    pub(crate) accept_legacy: Option<SystemTime>,
+
+    /// Danger: such ids also where they can be guessed
+    #[arg(long, requires = "accept_legacy")]
+    pub(crate) accept_guessable: bool,
+
     /// Cookies without Secure, for plain http from elsewhere than localhost
     #[arg(long)]
     pub(crate) insecure_cookies: bool,
@@ -82,6 +98,27 @@ impl Options {
         }
     }
 
+    /// Which ids of another system are accepted, in the cookies that it had.
+    fn legacy_ids(&self) -> Option<LegacyIds> {
+        let ids = LegacyIds::until(self.accept_legacy?)
+            .cookie_name("session")
+            .demo_cookie_name("demo");
+        if !self.accept_guessable {
+            return Some(ids);
+        }
+        let guessable = [
+            GuessableId::UserAndMillis,
+            GuessableId::DemoAndMillis,
+            GuessableId::SessionOfUser,
+            GuessableId::AnyOther,
+        ];
+        Some(
+            guessable
+                .into_iter()
+                .fold(ids, LegacyIds::insecure_guessable),
+        )
+    }
+
     /// Those of the command line. What is wrong with them is said on stderr, in at most five lines.
     pub(crate) fn read() -> Result<Self, ExitCode> {
         Self::try_parse().map_err(|error| {
@@ -105,12 +142,21 @@ impl Options {
             .idle_timeout(self.idle)
             .absolute_timeout(self.absolute)
             .outage(self.outage())
+            .demo_timeout(self.demo_ttl)
+            // A demo goes on in memory, whatever users' sessions do.
+            .demo_outage(Outage::Local { lease: self.lease })
             .trusted_proxies(self.trusted_proxy.iter().copied());
         if let Some(limit) = self.limit {
             builder = builder.max_sessions_per_user(limit, self.at_limit.into());
         }
+        if let Some(demos) = self.demo_budget {
+            builder = builder.demo_budget(demos);
+        }
         if self.insecure_cookies {
             builder = builder.insecure_cookies();
+        }
+        if let Some(ids) = self.legacy_ids() {
+            builder = builder.accept_legacy(ids);
         }
         builder.build()
     }
@@ -131,6 +177,10 @@ fn seconds(text: &str) -> Result<Duration, &'static str> {
         .filter(|&seconds: &f64| seconds > 0.0)
         .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
         .ok_or("a number of seconds above 0 is needed")
+}
+
+fn instant(text: &str) -> Result<SystemTime, &'static str> {
+    humantime::parse_rfc3339(text).map_err(|_| "an instant is needed, such as 2026-12-01T00:00:00Z")
 }
 
 /// A network, or one address.

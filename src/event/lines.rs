@@ -100,10 +100,7 @@ fn trace_ended(
 }
 
 /// Of a session that nobody ever held: a store knows of it, and no layer does.
-#[cfg_attr(
-    not(feature = "redis"),
-    allow(dead_code, reason = "only a remote store has such")
-)]
+#[cfg(feature = "redis")]
 pub(crate) fn ended(handle: Handle, user: Option<&UserId>, reason: EndReason) {
     trace_ended(Some(handle), user.map(UserId::as_str), reason, None);
 }

@@ -14,6 +14,7 @@ use crate::config::{Config, LimitRule, Timeouts};
 use crate::demo::DemoConfig;
 use crate::error::ConfigError;
 use crate::id::UserId;
+use crate::legacy::LegacyIds;
 use crate::record::MessageBounds;
 use crate::risk::{Risk, RiskAction, RiskPolicy};
 use crate::session::Area;
@@ -205,6 +206,15 @@ impl SessionLayerBuilder {
     /// What [`UserSession::check_risk`](crate::UserSession::check_risk) does about a risk. Default: nothing.
     pub fn on_risk(mut self, action: impl Fn(&Risk) -> RiskAction + Send + Sync + 'static) -> Self {
         self.config.risk.action = Arc::new(action);
+        self
+    }
+
+    /// Opens sessions that were migrated from another system by the ids that they had there, in the cookie of this layer
+    /// or in that which [`LegacyIds::cookie_name`] names. Each once: that request gives the session an id of this
+    /// crate's, and its cookie. Default: none. Costs a request that brings such an id, and none of ours, one store call
+    /// more.
+    pub fn accept_legacy(mut self, ids: LegacyIds) -> Self {
+        self.config.legacy = Some(ids);
         self
     }
 

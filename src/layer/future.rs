@@ -200,7 +200,11 @@ impl Context {
         let set = {
             let state = self.state();
             match (&state.cookie, state.live()) {
-                (Outgoing::Set, Some(live)) => Some((live.id, self.max_age(&live.record))),
+                (Outgoing::Set, Some(live)) => match live.id {
+                    Some(id) => Some((id, self.max_age(&live.record))),
+                    // None is sent but its own.
+                    None => return,
+                },
                 (Outgoing::Remove, _) => None,
                 (Outgoing::Set, None) | (Outgoing::Nothing, _) => return,
             }

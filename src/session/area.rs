@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::demo::{DemoConfig, Demos};
 use crate::error::ConfigError;
 use crate::event::Hub;
-use crate::id::{Born, Bucket, Kind, RecordKey, UserId};
+use crate::id::{Born, Bucket, Digest, Kind, RecordKey, UserId};
 use crate::policy::Policy;
 use crate::record::{Activity, Entry, Record, UserLog};
 use crate::risk::rates::Rates;
@@ -234,6 +234,13 @@ impl ToldStore {
         known: Option<Record>,
     ) -> impl Future<Output = Result<Told<EndedSessions>, StoreError>> {
         self.within(&UNBOUNDED).end(end, known)
+    }
+
+    pub(crate) fn migrated(
+        &self,
+        old: Digest,
+    ) -> impl Future<Output = Result<Option<RecordKey>, StoreError>> {
+        self.told(self.store.migrated(old))
     }
 
     /// Outside of any request.

@@ -233,7 +233,7 @@ impl Context {
     }
 
     /// A session that was made while the store was away, and is in the store now, gets an id as any other: the old one
-    /// says that it is none of the store's, and which instance made it.
+    /// says that it is none of the store's, and which instance made it. So does one that came from another system.
     async fn settle_id(self: &Arc<Self>) {
         let Some(live) = self
             .state()

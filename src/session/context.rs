@@ -12,9 +12,9 @@ use tower_cookies::Cookies;
 use super::area::{Area, Asked};
 use super::state::{Dead, Identity, Live, Phase, SUPERSEDED_GRACE, State, Unknown};
 use crate::address::client_address;
-use crate::cookie::Presented;
+use crate::cookie::{Presented, Shown};
 use crate::error::Error;
-use crate::id::{Born, RecordKey, SessionId};
+use crate::id::{Born, Kind, RecordKey, SessionId};
 use crate::record::{
     Added, Changes, EndReason, Entry, MessageBounds, NewMessage, Record, Seen, Tombstone, cut,
 };
@@ -66,12 +66,24 @@ pub(crate) struct Context {
 impl Context {
     pub(crate) fn new(area: &Arc<Area>, headers: &HeaderMap, extensions: &Extensions) -> Self {
         let config = &area.config;
-        let demo_cookie = area
-            .demos
-            .as_ref()
-            .map(|demos| &*demos.area.config.cookie.name);
-        let (presented, presented_demo) =
+        let began_at = area.store.now();
+        let demo_config = area.demos.as_ref().map(|demos| &demos.area.config);
+        let demo_cookie = demo_config.map(|config| &*config.cookie.name);
+        let (mut presented, mut presented_demo) =
             Presented::scan(headers, &config.cookie.name, demo_cookie);
+        if let Some(legacy) = &config.legacy {
+            let old = |name: &str, kind| {
+                let accept = |value: &[u8]| legacy.accept(began_at, kind, value);
+                Presented::scan_old(headers, name, legacy.cookie(kind), accept)
+            };
+            // Only where there is none of ours.
+            if presented.is_empty() {
+                presented = old(&config.cookie.name, area.kind).unwrap_or_default();
+            }
+            if let (Some(name), None) = (demo_cookie, &presented_demo) {
+                presented_demo = old(name, Kind::Demo).map(Box::new);
+            }
+        }
         // It tells whether to extend a session that is read.
         let passive = (!presented.is_empty() || presented_demo.is_some())
             && (extensions.get::<Passive>().is_some()
@@ -87,7 +99,7 @@ impl Context {
                 .get::<Current>()
                 .map(|current| Arc::clone(&current.0)),
             jar: extensions.get::<Cookies>().cloned(),
-            began_at: area.store.now(),
+            began_at,
             presented,
             presented_demo,
             demo: OnceLock::new(),
@@ -193,39 +205,71 @@ impl Context {
         let mut ids = self.presented.iter();
         let identity = match (ids.next(), ids.next()) {
             (None, _) => return,
-            (Some(id), None) => {
+            (Some(Shown::Id(id)), None) => {
                 let key = id.key(self.area.kind);
                 let entry = self.store().load(key, id.birth()).await;
-                entry.map(|entry| self.identify([(id, key, entry)]))
+                entry.map(|entry| self.identify([(Some(id), key, entry)]))
             }
-            // Boxed, for it is rare, and every handler's future would have room for it.
-            (Some(_), Some(_)) => Box::pin(self.read_twins()).await,
+            // Boxed, for they are rare, and every handler's future would have room for them.
+            (Some(Shown::Old(_)), _) => Box::pin(self.read_migrated()).await,
+            (Some(Shown::Id(_)), Some(_)) => Box::pin(self.read_twins()).await,
         };
         self.state().identity =
             identity.unwrap_or_else(|error| Identity::Unknown(Unknown::new(error)));
     }
 
     async fn read_twins(&self) -> Result<Identity, StoreError> {
-        let ids: Vec<SessionId> = self.presented.iter().collect();
+        let ids: Vec<SessionId> = self.presented_ids().collect();
         let keys: Vec<_> = ids
             .iter()
             .map(|id| (id.key(self.area.kind), id.birth()))
             .collect();
         let entries = self.store().load_each(&keys).await?;
         let found = ids.into_iter().zip(keys).zip(entries);
-        Ok(self.identify(found.map(|((id, (key, _)), entry)| (id, key, entry))))
+        Ok(self.identify(found.map(|((id, (key, _)), entry)| (Some(id), key, entry))))
+    }
+
+    /// Of ids of another system: each names where its session is, or nothing.
+    async fn read_migrated(&self) -> Result<Identity, StoreError> {
+        let mut keys = Vec::new();
+        for shown in self.presented.iter() {
+            let Shown::Old(old) = shown else { continue };
+            match self.area.store.migrated(old).await? {
+                Some(key) if key.kind == self.area.kind => keys.push((key, None)),
+                Some(_) | None => self.refuse(),
+            }
+        }
+        if keys.is_empty() {
+            return Ok(Identity::Stranger);
+        }
+        let entries = self.store().load_each(&keys).await?;
+        let found = keys.into_iter().zip(entries);
+        Ok(self.identify(found.map(|((key, _), entry)| (None, key, entry))))
+    }
+
+    /// Counts an id that opens nothing.
+    fn refuse(&self) {
+        self.area.events.refused(self.began_at);
     }
 
     /// Under which keys the session may be of which this request has the cookie, and what the ids say of its birth.
     pub(super) fn presented_keys(&self) -> impl Iterator<Item = (RecordKey, Option<Born>)> {
-        let ids = self.presented.iter();
+        let ids = self.presented_ids();
         ids.map(|id| (id.key(self.area.kind), id.birth()))
+    }
+
+    /// Those that are of this crate.
+    fn presented_ids(&self) -> impl Iterator<Item = SessionId> {
+        self.presented.iter().filter_map(|shown| match shown {
+            Shown::Id(id) => Some(id),
+            Shown::Old(_) => None,
+        })
     }
 
     /// Of twin cookies, the one that opens a session wins, wherever it stands; else one that can say why it does not.
     fn identify(
         &self,
-        found: impl IntoIterator<Item = (SessionId, RecordKey, Told<Option<Entry>>)>,
+        found: impl IntoIterator<Item = (Option<SessionId>, RecordKey, Told<Option<Entry>>)>,
     ) -> Identity {
         let mut identity = Identity::Stranger;
         for (id, key, entry) in found {
@@ -258,9 +302,7 @@ impl Context {
                         });
                     }
                 }
-                None => {
-                    self.area.events.refused(self.began_at);
-                }
+                None => self.refuse(),
             }
         }
         identity

@@ -60,7 +60,8 @@ pub(crate) enum Identity {
 
 #[derive(Debug, Clone)]
 pub(crate) struct Live {
-    pub(crate) id: SessionId,
+    /// `None`: it was opened by an id that it had in another system.
+    pub(crate) id: Option<SessionId>,
     pub(crate) key: RecordKey,
     pub(crate) record: Record,
     /// On what it is known.
@@ -70,9 +71,10 @@ pub(crate) struct Live {
 }
 
 impl Live {
-    /// It was made while the store was away, and is in the store now: it gets an id as any other.
+    /// It was made while the store was away and is in the store now, or it came from another system: it gets an id as any
+    /// other.
     pub(crate) fn is_promoted(&self) -> bool {
-        self.id.birth().is_some() && self.freshness == Freshness::Live
+        self.id.is_none_or(|id| id.birth().is_some()) && self.freshness == Freshness::Live
     }
 }
 
@@ -355,7 +357,7 @@ impl State {
         });
         self.cookie = Outgoing::Set;
         self.identity = Identity::Live(Live {
-            id,
+            id: Some(id),
             key,
             record,
             freshness,

@@ -8,7 +8,7 @@ use super::{
     Append, Appended, Applied, Apply, Beat, Connections, Counts, Create, Created, EndSessions,
     EndedSessions, Ends, Part, Replace, Replaced, SessionStore, Spend, Spent, StoreError,
 };
-use crate::id::{Bucket, RecordKey, UserId};
+use crate::id::{Bucket, Digest, RecordKey, UserId};
 use crate::record::{Activity, Entry, Record, UserLog};
 
 pub(crate) type StoreFuture<'a, T> =
@@ -39,6 +39,7 @@ pub(crate) trait ErasedStore: Send + Sync {
     fn erase(&self, user: UserId) -> StoreFuture<'_, ()>;
     fn connections(&self) -> Option<Connections>;
     fn counts(&self, oldest: Duration) -> StoreFuture<'_, Option<Counts>>;
+    fn migrated(&self, old: Digest) -> StoreFuture<'_, Option<RecordKey>>;
 }
 
 impl<S: SessionStore> ErasedStore for S {
@@ -128,5 +129,9 @@ impl<S: SessionStore> ErasedStore for S {
 
     fn counts(&self, oldest: Duration) -> StoreFuture<'_, Option<Counts>> {
         Box::pin(SessionStore::counts(self, oldest))
+    }
+
+    fn migrated(&self, old: Digest) -> StoreFuture<'_, Option<RecordKey>> {
+        Box::pin(SessionStore::migrated(self, old))
     }
 }

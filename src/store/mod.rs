@@ -19,7 +19,7 @@ mod memory;
 mod outage;
 mod packed;
 #[cfg(feature = "redis")]
-mod redis;
+pub(crate) mod redis;
 pub mod rules;
 mod shelf;
 mod wheel;
@@ -45,7 +45,7 @@ pub use outage::{Health, Mode, Outage};
 #[cfg(feature = "redis")]
 pub use redis::{RedisStore, RedisStoreBuilder};
 
-use crate::id::{Bucket, Kind, RecordKey, UserId};
+use crate::id::{Bucket, Digest, Kind, RecordKey, UserId};
 use crate::record::{Activity, Entry, Record, UserLog};
 
 /// A place that keeps sessions.
@@ -259,6 +259,17 @@ pub trait SessionStore: Send + Sync + 'static {
                 took: Duration::ZERO,
             }))
         }
+    }
+
+    /// Where the session is that was migrated from an id of another system, by what stands for that id. It may be over
+    /// since, and is under another id once it was used.
+    ///
+    /// Default: nowhere, for a store that nothing is migrated to.
+    fn migrated(
+        &self,
+        _old: Digest,
+    ) -> impl Future<Output = Result<Option<RecordKey>, StoreError>> + Send {
+        std::future::ready(Ok(None))
     }
 
     /// How many sessions of a kind are kept that are neither ended nor over, as far as the store knows without

@@ -12,6 +12,7 @@ use crate::support::{Showcase, setups};
 /// How long a page may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
 const COOKIE: &str = "__Host-session";
+const DEMO: &str = "__Host-demo";
 /// What went wrong otherwise is in the error.
 const DONE: &str = "the browser does what it is asked";
 
@@ -74,6 +75,17 @@ impl Browser {
             assert!(began.elapsed() < PATIENCE, "{count} of {css}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    /// How far the demo is, in percent, as the bar shows it.
+    async fn progress(&self) -> f64 {
+        let bar = self.find(Locator::Css("progress")).await.expect(DONE);
+        let value = bar
+            .attr("value")
+            .await
+            .expect(DONE)
+            .expect("it has a value");
+        value.parse().expect("it is a number")
     }
 
     async fn cookie(&self) -> Cookie<'static> {
@@ -268,4 +280,84 @@ async fn a_user_sees_what_happened_and_the_store_is_watched_live() {
     assert!(points.split(' ').count() >= 2, "it moves: {points}");
     browser.picture("store").await;
     browser.close().await;
+}
+
+/// The demo of whoever has no script, and what the browser makes of its cookie.
+#[tokio::test]
+async fn a_demo_is_chosen_held_and_kept_by_signing_in() {
+    let (showcase, driver) = (Showcase::start(&[]), Driver::start());
+    let (laptop, phone) = (driver.browser().await, driver.phone().await);
+    for (browser, name) in [(&laptop, ""), (&phone, "-phone")] {
+        browser.goto(showcase.url()).await.unwrap();
+        browser.click("a[href='/demo']").await;
+        browser.wait_for_heading("Start a demo").await;
+        assert!(
+            browser.get_all_cookies().await.unwrap().is_empty(),
+            "a look costs no cookie"
+        );
+        browser.picture(&format!("demo-choice{name}")).await;
+        browser.click("button[value=healthcare]").await;
+        browser.wait_for_heading("Healthcare demo").await;
+        assert_eq!(browser.progress().await, 0.0);
+
+        browser.click("button.ask").await;
+        browser.wait_for_count(".talk > li", 2).await;
+        assert_eq!(browser.progress().await.round(), 33.0);
+        browser.fill("content", "And who pays for that?").await;
+        browser.press(&char::from(Key::Enter).to_string()).await;
+        browser.wait_for_count(".talk > li", 4).await;
+        assert_eq!(
+            browser.text(".talk > li:nth-child(3) .content").await,
+            "And who pays for that?"
+        );
+        let known = browser.text(".talk > li:nth-child(4) .known").await;
+        assert!(known.contains("confidence: 0."), "{known}");
+        let url = browser.current_url().await.unwrap();
+        assert_eq!(url.fragment(), Some("latest"));
+        assert_eq!(browser.text(".how-far .badge").await, "active");
+        browser.click("button.ask").await;
+        browser.wait_for_count(".talk > li", 6).await;
+        assert_eq!(browser.progress().await, 100.0);
+        assert_eq!(browser.text(".how-far .badge").await, "completed");
+        browser
+            .goto(&format!("{}/demo", showcase.url()))
+            .await
+            .unwrap();
+        browser.picture(&format!("demo-completed{name}")).await;
+
+        let before = browser.get_named_cookie(DEMO).await.unwrap();
+        browser.fill("user", "alice").await;
+        browser.picture(&format!("demo-keep{name}")).await;
+        browser.click("section[aria-labelledby=keep] button").await;
+        let kept = browser.text(".kept").await;
+        assert_eq!(kept, "This conversation is kept for alice.");
+        assert_eq!(browser.count(".talk > li").await, 6);
+        assert_eq!(browser.progress().await, 100.0);
+        let url = browser.current_url().await.unwrap();
+        assert_eq!((url.path(), url.query()), ("/demo", None));
+        let after = browser.get_named_cookie(DEMO).await.unwrap();
+        assert_ne!(
+            after.value(),
+            before.value(),
+            "its id changes with its owner"
+        );
+        for cookie in [&before, &after] {
+            assert_eq!(cookie.http_only(), Some(true));
+            assert_eq!(cookie.secure(), Some(true));
+            assert_eq!(cookie.same_site(), Some(SameSite::Lax));
+            assert_eq!(cookie.expires_datetime(), None);
+        }
+        browser.picture(&format!("demo-kept{name}")).await;
+
+        browser.click("form[action='/demo/end'] button").await;
+        browser.wait_for_heading("Start a demo").await;
+        let cookies = browser.get_all_cookies().await.unwrap();
+        let names: Vec<_> = cookies.iter().map(Cookie::name).collect();
+        assert_eq!(names, [COOKIE], "signed in still, and without a demo");
+        browser.goto(showcase.url()).await.unwrap();
+        browser.wait_for_heading("Hello alice").await;
+        browser.picture(&format!("demo-home{name}")).await;
+    }
+    laptop.close().await;
+    phone.close().await;
 }

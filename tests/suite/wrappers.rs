@@ -128,6 +128,7 @@ async fn call(store: &impl SessionStore, call: Call) -> Result<(), StoreError> {
             store.end(end).await.map(drop)
         }
         Call::List => store.list(user()).await.map(drop),
+        Call::Migrated => store.migrated(key(1).digest).await.map(drop),
         Call::Count => store.count(Kind::User).await.map(drop),
         Call::Beat => store.beat(Default::default(), 0).await.map(drop),
     }

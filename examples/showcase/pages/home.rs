@@ -12,13 +12,14 @@ pub(super) fn for_strangers(server: &Server, session: &Session, cookie_lost: boo
     let main = html! {
         h1 { "Sign in" }
         @if let Some(end) = session.end() { (notice(&end)) }
-        @if cookie_lost { (lost_cookie(server)) }
+        @if cookie_lost { (lost_cookie(server, "You signed in")) }
         form.card method="post" action="/sign-in" {
             label for="user" { "Your name" }
             input id="user" name="user" required maxlength="256" autocomplete="username" autocapitalize="none" spellcheck="false";
             label.check { input type="checkbox" name="remember" value="yes"; span { "Remember me on this device" } }
             button { "Sign in" }
         }
+        (demo())
         (lists(session))
         (facts(server, session.info().as_ref()))
     };
@@ -37,6 +38,7 @@ pub(super) fn for_users(server: &Server, user: &UserSession, devices: &[SessionI
             a.button href="/security" { "Security and history" }
         }
         (sessions(devices))
+        (demo())
         (lists(user))
         (facts(server, user.info().as_ref()))
     };
@@ -46,11 +48,11 @@ pub(super) fn for_users(server: &Server, user: &UserSession, devices: &[SessionI
     }
 }
 
-/// Signing in worked, and yet nobody is signed in: the browser did not keep the cookie.
-fn lost_cookie(server: &Server) -> Markup {
+/// What somebody did worked, and yet nothing is there: the browser did not keep the cookie.
+pub(super) fn lost_cookie(server: &Server, did: &str) -> Markup {
     html! {
         div.notice.bad role="alert" {
-            p { strong { "You signed in, but your browser did not keep the cookie." } }
+            p { strong { (did) ", but your browser did not keep the cookie." } }
             @if server.options.insecure_cookies {
                 p { "It may refuse all cookies of this site." }
             } @else {
@@ -125,6 +127,17 @@ fn device_name(agent: &str) -> String {
         (Some(browser), Some(system)) => format!("{browser} on {system}"),
         (Some(browser), None) => browser.into(),
         (None, _) => agent.into(),
+    }
+}
+
+/// Whether there is one is not asked here: that would cost a store call.
+fn demo() -> Markup {
+    html! {
+        section aria-labelledby="demo" {
+            h2 id="demo" { "Demo" }
+            p.about { "A conversation in a session of its own, with this one or without one." }
+            a.button.quiet href="/demo" { "Go to the demo" }
+        }
     }
 }
 

@@ -1,10 +1,12 @@
 //! The pages: plain HTML, forms that POST and are answered with a redirect. One has a script, and works without it.
 
+mod conversation;
+mod demo;
 mod home;
 mod list;
 mod look;
 mod refused;
-mod safety;
+pub(crate) mod safety;
 mod security;
 mod store;
 
@@ -35,6 +37,7 @@ pub(crate) fn routes() -> Router<Arc<Server>> {
         .route("/security", get(security::page))
         .route("/activity", post(security::record))
         .route("/store", get(store::page))
+        .merge(demo::routes())
         .route("/style.css", get(style))
         .route("/live.js", get(script))
         .layer(middleware::from_fn(safety::refuse_foreign_forms))

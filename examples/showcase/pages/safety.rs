@@ -10,7 +10,7 @@ use crate::problems::Refusal;
 /// Forms of other sites change nothing here. `SameSite=Lax` keeps the cookie from them already; this also keeps them
 /// from signing somebody in as somebody else, which needs no cookie. Browsers say where a form stands; what says nothing
 /// is no browser of today.
-pub(super) async fn refuse_foreign_forms(request: Request, next: Next) -> Response {
+pub(crate) async fn refuse_foreign_forms(request: Request, next: Next) -> Response {
     let site = request.headers().get("sec-fetch-site");
     let foreign = site.is_some_and(|site| site != "same-origin" && site != "none");
     if foreign && request.method() == Method::POST {

@@ -12,7 +12,7 @@ use super::memory::{Course, Here};
 use super::part::Epoch;
 use super::policy::{Health, Outage};
 use crate::error::ConfigError;
-use crate::id::{Born, Bucket, Kind, RecordKey, UserId};
+use crate::id::{Born, Bucket, Digest, Kind, RecordKey, UserId};
 use crate::record::{Activity, Entry, Record, UserLog};
 use crate::session::{Freshness, Outcome};
 use crate::store::{
@@ -621,6 +621,30 @@ impl Shield {
             Err(error) => away.failed(&part, sent, error),
         }
         answer
+    }
+
+    /// Where the session is that was migrated from an old id. Nothing of it is kept here: while the store is away, nobody
+    /// can tell.
+    pub(crate) async fn migrated(&self, old: Digest) -> Result<Option<RecordKey>, StoreError> {
+        let Some(away) = &self.away else {
+            return self.store.migrated(old).await;
+        };
+        away.watch();
+        let part = away.part(crate::legacy::pointer_bucket(&old));
+        let sent = part.epoch();
+        if !sent.is_up() {
+            return Err(away.error());
+        }
+        match self.store.migrated(old).await {
+            Ok(target) => {
+                part.answered(sent);
+                Ok(target)
+            }
+            Err(error) => {
+                away.failed(&part, sent, &error);
+                Err(error)
+            }
+        }
     }
 
     fn bucket_of(&self, scope: &EndScope) -> Bucket {

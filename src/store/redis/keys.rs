@@ -71,9 +71,55 @@ impl Keyspace {
         text
     }
 
+    /// Where it is written which session was migrated from an old id.
+    pub(super) fn pointer(&self, digest: &Digest) -> String {
+        let mut key = self.prefixed("legacy:", crate::legacy::pointer_bucket(digest), "");
+        push_digest(&mut key, digest);
+        key
+    }
+
     /// The messages of a demo session's conversation.
     pub(super) fn messages(&self, key: &RecordKey) -> String {
         self.record(key) + ":messages"
+    }
+
+    /// What every list's key looks like.
+    #[cfg(feature = "admin")]
+    pub(super) fn index_pattern(&self) -> String {
+        format!("{}user_sessions:{{????}}:*", self.prefix)
+    }
+
+    /// The bucket of a list.
+    #[cfg(feature = "admin")]
+    pub(super) fn index_bucket(&self, key: &[u8]) -> Option<Bucket> {
+        let rest = key
+            .strip_prefix(self.prefix.as_bytes())?
+            .strip_prefix(b"user_sessions:")?;
+        split_tag(rest).map(|(bucket, _)| bucket)
+    }
+
+    /// The record that a key is the name of.
+    #[cfg(feature = "admin")]
+    pub(super) fn parse(&self, kind: Kind, key: &[u8]) -> Option<RecordKey> {
+        let rest = key
+            .strip_prefix(self.prefix.as_bytes())?
+            .strip_prefix(family(kind).as_bytes())?;
+        let (bucket, digest) = split_tag(rest)?;
+        let mut bytes = [0u8; 32];
+        match URL_SAFE_NO_PAD.decode_slice(digest, &mut bytes) {
+            Ok(32) => Some(RecordKey {
+                kind,
+                bucket,
+                digest: Digest::from_bytes(bytes),
+            }),
+            _ => None,
+        }
+    }
+
+    /// What every key begins with.
+    #[cfg(feature = "admin")]
+    pub(super) fn prefix(&self) -> &str {
+        &self.prefix
     }
 
     /// What somebody has had of what is counted.
@@ -157,6 +203,21 @@ const fn family(kind: Kind) -> &'static str {
     }
 }
 
+/// A tag, and what comes behind it.
+#[cfg(feature = "admin")]
+fn split_tag(text: &[u8]) -> Option<(Bucket, &[u8])> {
+    let (tag, rest) = text.split_first_chunk::<7>()?;
+    let [b'{', digits @ .., b'}', b':'] = tag else {
+        return None;
+    };
+    let digits = str::from_utf8(digits).ok()?;
+    let is_tag = digits
+        .bytes()
+        .all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'));
+    let tag = u16::from_str_radix(digits, 16).ok().filter(|_| is_tag)?;
+    Some((Bucket::from(tag), rest))
+}
+
 fn push_tag(key: &mut String, bucket: Bucket) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     key.push('{');
@@ -237,6 +298,25 @@ mod tests {
         assert_eq!(shop.indexes(Kind::User, tag) + "alice", shop.index(&alice));
         assert_eq!(shop.sinces(tag) + "alice", shop.since(&alice));
         assert_ne!(shop.bucket(&alice), plain.bucket(&alice));
+    }
+
+    #[cfg(feature = "admin")]
+    #[test]
+    fn a_key_is_read_back_and_that_of_another_namespace_is_not() {
+        let (plain, shop) = (Keyspace::new("").unwrap(), Keyspace::new("shop").unwrap());
+        for kind in [Kind::User, Kind::Demo] {
+            let name = shop.record(&key(kind));
+            assert_eq!(shop.parse(kind, name.as_bytes()), Some(key(kind)));
+            assert_eq!(plain.parse(kind, name.as_bytes()), None);
+            assert_eq!(shop.parse(kind, (name + ":messages").as_bytes()), None);
+        }
+        let alice = UserId::from("alice");
+        let index = shop.index(&alice);
+        assert_eq!(
+            shop.index_bucket(index.as_bytes()),
+            Some(shop.bucket(&alice))
+        );
+        assert_eq!(shop.index_bucket(b"shop:user_sessions:alice"), None);
     }
 
     #[test]

@@ -6,6 +6,8 @@
 //!    time from the server, and refuses to run when it arrives too late.
 //! 3. What is not known to have happened is never told as if it had, nor done twice: see [`pursuit`].
 
+#[cfg(feature = "admin")]
+pub(crate) mod admin;
 mod ask;
 mod beat;
 mod builder;
@@ -56,7 +58,8 @@ use super::{
 use crate::clock::micros;
 use crate::error::ConfigError;
 use crate::event::{self, Tally};
-use crate::id::{Bucket, Kind, RecordKey, UserId};
+use crate::id::{Bucket, Digest, Kind, RecordKey, UserId};
+use crate::legacy::{self, Pointer};
 use crate::record::{Activity, End, EndReason, Entry, HistoryEntry, Record, UserLog};
 
 /// Sessions in Redis: one server, or with their features a cluster or what Sentinel watches (feature `redis`).
@@ -72,6 +75,7 @@ use crate::record::{Activity, End, EndReason, Entry, HistoryEntry, Record, UserL
 /// | [`record`](SessionStore::record), [`erase`](SessionStore::erase) | one `EVALSHA`, one `DEL` |
 /// | [`log`](SessionStore::log) | two `LRANGE`s, in one pipeline |
 /// | [`counts`](SessionStore::counts) | one `GET`; and where the count is too old, and nobody is at it, a `SET`, a count in small steps, a `SET`, a `DEL` |
+/// | [`migrated`](SessionStore::migrated) | one `GET` |
 /// | [`count`](SessionStore::count) | as many `SCAN`s and `GETRANGE`s as it takes: for administration, never in a request |
 /// | [`beat`](SessionStore::beat) | one pipeline to one primary: `TIME`, one `EVALSHA`, `INFO server`, `INFO replication` |
 /// | once a second | one `TIME` to each primary whose clock no `beat` has just read |
@@ -95,7 +99,7 @@ pub struct RedisStore(Arc<Inner>);
 const PURSUED_FOR: Duration = Duration::from_secs(10);
 
 /// What the clones share.
-struct Inner {
+pub(crate) struct Inner {
     keys: Keyspace,
     servers: Servers,
     clock: Arc<StoreClock>,
@@ -494,6 +498,24 @@ impl SessionStore for RedisStore {
             .send(bucket, until, Again::Freely, |_| command.clone());
         sent.await?;
         Ok(())
+    }
+
+    async fn migrated(&self, old: Digest) -> Result<Option<RecordKey>, StoreError> {
+        let key = self.0.keys.pointer(&old);
+        let sent = self.0.servers.send(
+            legacy::pointer_bucket(&old),
+            self.until(),
+            Again::Freely,
+            |_| {
+                let mut command = redis::cmd("GET");
+                command.arg(&key);
+                command
+            },
+        );
+        Ok(match sent.await?.value {
+            redis::Value::BulkString(bytes) => Pointer::read(&bytes).map(|pointer| pointer.target),
+            _ => None,
+        })
     }
 
     async fn count(&self, kind: Kind) -> Result<u64, StoreError> {

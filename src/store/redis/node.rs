@@ -133,7 +133,7 @@ impl Node {
     }
 
     /// What the operator knows it by.
-    #[cfg(feature = "cluster")]
+    #[cfg(any(feature = "cluster", feature = "admin"))]
     pub(super) fn name(&self) -> &str {
         &self.name
     }

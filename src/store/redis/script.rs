@@ -47,6 +47,15 @@ pub(super) static BEAT: LazyLock<Script> =
     LazyLock::new(|| Script::new(&[LIB, include_str!("scripts/beat.lua")]));
 pub(super) static LIST: LazyLock<Script> =
     LazyLock::new(|| Script::new(&[LIB, include_str!("scripts/list.lua")]));
+#[cfg(feature = "admin")]
+pub(super) static BRING: LazyLock<Script> =
+    LazyLock::new(|| Script::new(&[LIB, include_str!("scripts/bring.lua")]));
+#[cfg(feature = "admin")]
+pub(super) static RELIST: LazyLock<Script> =
+    LazyLock::new(|| Script::new(&[LIB, BURY, include_str!("scripts/relist.lua")]));
+#[cfg(feature = "admin")]
+pub(super) static UNLIST: LazyLock<Script> =
+    LazyLock::new(|| Script::new(&[LIB, BURY, include_str!("scripts/unlist.lua")]));
 
 /// Those that requests run, without anything to run them on: they fail at their first line, and the server keeps them. A
 /// request that meets a server which has them waits a round trip less. It takes no right but that to run them.

@@ -404,6 +404,23 @@ impl Route {
     }
 }
 
+#[cfg(feature = "admin")]
+impl Primary {
+    /// What the operator knows it by.
+    pub(super) fn name(&self) -> &str {
+        self.node.name()
+    }
+
+    /// Sends several commands in one go; each has its own answer. One attempt.
+    pub(super) async fn send_all(
+        &self,
+        until: Instant,
+        commands: &Pipeline,
+    ) -> Result<Vec<Value>, RedisError> {
+        self.node.send_all(commands, until).await
+    }
+}
+
 impl Primary {
     /// Has it keep the scripts, if it can be reached: it is asked again by whoever needs one that it has not.
     pub(super) async fn keep_scripts(&self, until: Instant) {

@@ -69,6 +69,7 @@ macro_rules! stores_around {
                 record(user: $crate::id::UserId, activity: $crate::record::Activity) -> (), Record;
                 log(user: $crate::id::UserId) -> $crate::record::UserLog, Log;
                 erase(user: $crate::id::UserId) -> (), Erase;
+                migrated(old: $crate::id::Digest) -> Option<$crate::id::RecordKey>, Migrated;
                 count(kind: $crate::id::Kind) -> u64, Count;
                 counts(oldest: std::time::Duration) -> Option<$crate::store::Counts>, Counts;
                 beat(part: $crate::store::Part, least: u64) -> $crate::store::Beat, Beat;
@@ -121,6 +122,8 @@ pub enum Call {
     Log,
     /// [`SessionStore::erase`].
     Erase,
+    /// [`SessionStore::migrated`].
+    Migrated,
     /// [`SessionStore::count`].
     Count,
     /// [`SessionStore::counts`].
@@ -131,7 +134,7 @@ pub enum Call {
 
 impl Call {
     /// Every call.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Create,
         Self::Load,
         Self::LoadEach,
@@ -144,6 +147,7 @@ impl Call {
         Self::Record,
         Self::Log,
         Self::Erase,
+        Self::Migrated,
         Self::Count,
         Self::Counts,
         Self::Beat,

@@ -1,4 +1,4 @@
-//! A plain HTTP client that shows everything, and keeps one cookie as a browser would.
+//! A plain HTTP client that shows everything, and keeps its two cookies as a browser would.
 
 use std::collections::BTreeSet;
 
@@ -8,13 +8,16 @@ use serde_json::{Value, json};
 use super::Showcase;
 use super::wait::wait_for;
 
-/// A client with at most one cookie. A clone is the same browser's other tab, until one of them gets another cookie.
+/// A client with at most one cookie of each kind. A clone is the same browser's other tab, until one of them gets another
+/// cookie.
 #[derive(Clone)]
 pub(crate) struct Client {
     agent: ureq::Agent,
     base: String,
-    /// `name=value`, as it is sent.
+    /// The session's, `name=value`, as it is sent.
     pub(crate) cookie: Option<String>,
+    /// The demo's.
+    pub(crate) demo: Option<String>,
     headers: HeaderMap,
 }
 
@@ -38,6 +41,7 @@ impl Client {
             agent,
             base: base.into(),
             cookie: None,
+            demo: None,
             headers: HeaderMap::new(),
         }
     }
@@ -150,8 +154,13 @@ impl Client {
         for (name, value) in &self.headers {
             request = request.header(name, value);
         }
-        if let Some(cookie) = &self.cookie {
-            request = request.header(header::COOKIE, cookie);
+        let cookies: Vec<_> = [&self.cookie, &self.demo]
+            .into_iter()
+            .flatten()
+            .map(String::as_str)
+            .collect();
+        if !cookies.is_empty() {
+            request = request.header(header::COOKIE, cookies.join("; "));
         }
         let sent = match body {
             Some((kind, text)) => {
@@ -178,11 +187,15 @@ impl Client {
     }
 
     fn keep(&mut self, answer: &Answer) {
-        let Some(set) = answer.set_cookie() else {
-            return;
-        };
-        let pair = set.split(';').next().unwrap_or_default();
-        self.cookie = (!set.contains("Max-Age=0")).then(|| pair.to_owned());
+        for set in answer.set_cookies() {
+            let pair = set.split(';').next().unwrap_or_default();
+            let name = pair.split('=').next().unwrap_or_default();
+            let kept = match name {
+                "__Host-demo" | "demo" => &mut self.demo,
+                _ => &mut self.cookie,
+            };
+            *kept = (!set.contains("Max-Age=0")).then(|| pair.to_owned());
+        }
     }
 }
 
@@ -209,6 +222,17 @@ impl Answer {
     pub(crate) fn set_cookie(&self) -> Option<&str> {
         assert!(self.headers.get_all(header::SET_COOKIE).iter().count() <= 1);
         self.header("set-cookie")
+    }
+
+    /// Every `Set-Cookie`, at most one of a name.
+    pub(crate) fn set_cookies(&self) -> Vec<&str> {
+        let all = self.headers.get_all(header::SET_COOKIE).iter();
+        let all: Vec<_> = all
+            .map(|value| value.to_str().expect("a cookie is plain text"))
+            .collect();
+        let names: BTreeSet<_> = all.iter().map(|set| set.split('=').next()).collect();
+        assert_eq!(names.len(), all.len(), "a name is set once: {all:?}");
+        all
     }
 
     /// Status and code of a refusal, which has a message, and sets no cookie.

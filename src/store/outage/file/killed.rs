@@ -125,11 +125,13 @@ fn assert_all_there(path: &Path, last: u64) {
         let expected = n % 2 == 1;
         assert_eq!(there.contains(&single(n).scope), expected, "{n} of {last}");
     }
-    // One more at the most was under way, and did away with this one if it is even.
+    // One more at the most was under way. It does away with this one if it is even, in a line behind its own, which may
+    // not have been written.
     let more = journal.next_number() - (last + 1);
     assert!(more <= 1, "{more} after {last}");
-    let expected = last % 2 == 1 || more == 0;
-    assert_eq!(there.contains(&single(last).scope), expected, "{last}");
+    if last % 2 == 1 || more == 0 {
+        assert!(there.contains(&single(last).scope), "{last}");
+    }
 }
 
 #[test]

@@ -1,0 +1,341 @@
+//! One step: some hundred keys, read, made into sessions of ours, and written.
+
+use std::time::{Duration, SystemTime};
+
+use redis::{Cmd, Value};
+
+use super::json::{self, Mended};
+use super::old::{self, Around, Unread};
+use super::report::{Report, Shape};
+use super::run::Migration;
+use crate::id::{Handle, Kind};
+use crate::legacy;
+use crate::store::redis::admin::{Bring, Brought, Direct};
+use crate::store::{SessionStore, StoreError};
+
+/// Key, kind, and where the id begins in the key.
+pub(super) type Keys = Vec<(Vec<u8>, Kind, usize)>;
+
+/// So much of a value is read with all the others: most are below a kilobyte.
+const READ: usize = 16 * 1024;
+/// A larger one is no session.
+const LARGEST: usize = 8 * 1024 * 1024;
+/// So often a session is read again that changes while it is being migrated.
+const TRIES: u32 = 10;
+
+/// A step of a migration.
+pub(super) struct Step {
+    pub(super) migration: Migration,
+    pub(super) server: Direct,
+}
+
+/// What stands under a key.
+struct Stored {
+    bytes: Vec<u8>,
+    expires_at: Option<SystemTime>,
+}
+
+/// A session that is ready to be written.
+struct Ready {
+    at: usize,
+    value: Vec<u8>,
+    shape: Shape,
+    brought: old::Brought,
+    mended: Mended,
+}
+
+impl Step {
+    pub(super) async fn run(self, keys: Keys) -> (Report, Result<(), StoreError>) {
+        let mut report = Report {
+            scanned: keys.len() as u64,
+            ..Report::default()
+        };
+        let mut open: Vec<usize> = (0..keys.len()).collect();
+        for attempt in 0..TRIES {
+            if attempt > 0 {
+                report.read_again += open.len() as u64;
+            }
+            match self.attempt(&keys, &open, &mut report).await {
+                Ok(again) => open = again,
+                Err(error) => {
+                    // What is not known to be migrated was not looked at.
+                    report.scanned = report.counted();
+                    return (report, Err(error));
+                }
+            }
+            if open.is_empty() {
+                return (report, Ok(()));
+            }
+        }
+        for at in open {
+            report.failed += 1;
+            report.problem(
+                &keys[at].0,
+                "it changes all the time: stop the old system first",
+            );
+        }
+        (report, Ok(()))
+    }
+
+    /// Reads and writes some of the keys. Gives those that changed meanwhile.
+    async fn attempt(
+        &self,
+        keys: &Keys,
+        open: &[usize],
+        report: &mut Report,
+    ) -> Result<Vec<usize>, StoreError> {
+        let (now, values) = self.read(keys, open, report).await?;
+        let mut ready = Vec::with_capacity(values.len());
+        for (at, value) in values {
+            let (key, kind, id_at) = &keys[at];
+            match self.prepare(*kind, &key[*id_at..], &value, now) {
+                Ok(Some((shape, brought, mended))) => ready.push(Ready {
+                    at,
+                    value: value.bytes,
+                    shape,
+                    brought,
+                    mended,
+                }),
+                Ok(None) => report.left += 1,
+                Err(Unread::Over(_)) => report.over += 1,
+                Err(Unread::Invalid(why)) => {
+                    report.invalid += 1;
+                    report.problem(key, why);
+                }
+            }
+        }
+        if self.migration.dry_run {
+            self.count(keys, &ready, report).await?;
+            return Ok(Vec::new());
+        }
+        self.write(keys, ready, report).await
+    }
+
+    /// What stands under the keys, and when it was.
+    async fn read(
+        &self,
+        keys: &Keys,
+        open: &[usize],
+        report: &mut Report,
+    ) -> Result<(SystemTime, Vec<(usize, Stored)>), StoreError> {
+        let mut commands = Vec::with_capacity(2 * open.len());
+        for &at in open {
+            let key = &keys[at].0;
+            commands.push(range(key, READ));
+            let mut left = redis::cmd("PTTL");
+            left.arg(key);
+            commands.push(left);
+        }
+        // Before them: an expiry is then never taken for later than it is.
+        let now = self.server.time().await?;
+        let mut answers = self.server.ask_all(&commands).await?.into_iter();
+        let mut values = Vec::with_capacity(open.len());
+        for &at in open {
+            let (Some(range_), Some(left)) = (answers.next(), answers.next()) else {
+                break;
+            };
+            let key = &keys[at].0;
+            let bytes = match range_ {
+                Ok(Value::BulkString(bytes)) => bytes,
+                Err(error) if error.code() == Some("WRONGTYPE") => {
+                    report.invalid += 1;
+                    report.problem(key, "it is no string, but a set, a list or another type");
+                    continue;
+                }
+                Ok(_) | Err(_) => {
+                    report.failed += 1;
+                    report.problem(key, "Redis refused to read it");
+                    continue;
+                }
+            };
+            let expires_at = match left {
+                Ok(Value::Int(-2)) => {
+                    report.gone += 1;
+                    continue;
+                }
+                Ok(Value::Int(left)) => u64::try_from(left)
+                    .ok()
+                    .map(|left| now + Duration::from_millis(left)),
+                Ok(_) | Err(_) => None,
+            };
+            let bytes = if bytes.len() < READ {
+                bytes
+            } else {
+                self.whole(key).await?
+            };
+            if bytes.len() > LARGEST {
+                report.invalid += 1;
+                report.problem(key, "it is larger than 8 MiB");
+                continue;
+            }
+            values.push((at, Stored { bytes, expires_at }));
+        }
+        Ok((now, values))
+    }
+
+    async fn whole(&self, key: &[u8]) -> Result<Vec<u8>, StoreError> {
+        self.server.ask(&range(key, LARGEST + 1)).await
+    }
+
+    /// What a record becomes; `None` where its shape was not asked for.
+    fn prepare(
+        &self,
+        kind: Kind,
+        id: &[u8],
+        value: &Stored,
+        now: SystemTime,
+    ) -> Result<Option<(Shape, old::Brought, Mended)>, Unread> {
+        let Migration {
+            source,
+            only,
+            offset,
+            user_key,
+            ..
+        } = &self.migration;
+        let Ok(id) = str::from_utf8(id) else {
+            return Err(Unread::invalid("its id is no text"));
+        };
+        if id.is_empty() || id.len() > legacy::MAX_LEGACY_BYTES {
+            return Err(Unread::invalid("its id is empty or longer than 512 bytes"));
+        }
+        let around = Around {
+            id,
+            now,
+            expires_at: value.expires_at,
+            offset: *offset,
+            user_key: user_key.as_deref(),
+        };
+        let (text, mended) = if source.is_json() {
+            json::mend(&value.bytes)
+        } else {
+            (value.bytes[..].into(), Mended::default())
+        };
+        let old = source.read(kind, &text, mended, &around)?;
+        let shape = old.shape;
+        if !only.is_empty() && !only.contains(&shape) {
+            return Ok(None);
+        }
+        let mended = old.mended;
+        let randomness = |_| Unread::invalid("the operating system gave no randomness");
+        let handle = Handle::random().map_err(randomness)?;
+        let brought = old.brought(handle).map_err(randomness)?;
+        let (size, most) = (brought.record.size(), self.migration.store.record_limit());
+        if size > most {
+            let why = format!("it would have {size} bytes, and a session here may have {most}");
+            return Err(Unread::Invalid(why.into()));
+        }
+        Ok(Some((shape, brought, mended)))
+    }
+
+    /// Writes, and gives those that changed since they were read.
+    async fn write(
+        &self,
+        keys: &Keys,
+        ready: Vec<Ready>,
+        report: &mut Report,
+    ) -> Result<Vec<usize>, StoreError> {
+        let mut again = Vec::new();
+        let mut open = ready;
+        let mut with_text = false;
+        for _ in 0..TRIES {
+            if open.is_empty() {
+                return Ok(again);
+            }
+            let now = self.migration.store.now();
+            let commands: Vec<Cmd> = open
+                .iter()
+                .map(|ready| self.command(keys, ready, now, with_text))
+                .collect();
+            let mut left = Vec::new();
+            for (ready, answer) in open.into_iter().zip(self.server.ask_all(&commands).await?) {
+                let key = &keys[ready.at].0;
+                match Brought::read(answer) {
+                    Ok(Brought::Migrated) => {
+                        report.migrated.add(ready.shape);
+                        report.messages += ready.brought.messages.len() as u64;
+                        report.numbers_mended += u64::from(ready.mended.numbers);
+                        report.surrogates_mended += u64::from(ready.mended.surrogates);
+                    }
+                    Ok(Brought::Already) => report.already += 1,
+                    Ok(Brought::WrittenSince) => {
+                        report.written_since += 1;
+                        report.problem(
+                            key,
+                            "its old system has written to it since it was migrated",
+                        );
+                    }
+                    Ok(Brought::Gone) => report.gone += 1,
+                    Ok(Brought::Changed) => again.push(ready.at),
+                    Ok(Brought::Refused) => report.refused += 1,
+                    Ok(Brought::AtLimit) => {
+                        report.failed += 1;
+                        report.problem(key, "its user has a thousand sessions here already");
+                    }
+                    Ok(Brought::NoScript | Brought::Late) => left.push(ready),
+                    Err(why) => {
+                        report.failed += 1;
+                        report.problem(key, why);
+                    }
+                }
+            }
+            with_text = true;
+            open = left;
+        }
+        for ready in open {
+            report.failed += 1;
+            report.problem(
+                &keys[ready.at].0,
+                "the clock of Redis is not to be relied on, or scripts are flushed",
+            );
+        }
+        Ok(again)
+    }
+
+    fn command(&self, keys: &Keys, ready: &Ready, now: SystemTime, with_text: bool) -> Cmd {
+        let (key, kind, id_at) = &keys[ready.at];
+        let bring = Bring {
+            kind: *kind,
+            old_key: key,
+            old_id: &key[*id_at..],
+            old: &ready.value,
+            keep_old: self.migration.keep_old,
+            record: &ready.brought.record,
+            made_at: ready.brought.made_at,
+            messages: &ready.brought.messages,
+        };
+        self.migration.store.bring(&bring, now, with_text)
+    }
+
+    /// A dry run: which of them would be written.
+    async fn count(
+        &self,
+        keys: &Keys,
+        ready: &[Ready],
+        report: &mut Report,
+    ) -> Result<(), StoreError> {
+        let pointers: Vec<Cmd> = ready
+            .iter()
+            .map(|ready| {
+                let (key, kind, id_at) = &keys[ready.at];
+                self.migration.store.pointer_exists(*kind, &key[*id_at..])
+            })
+            .collect();
+        for (ready, answer) in ready.iter().zip(self.server.ask_all(&pointers).await?) {
+            if matches!(answer, Ok(Value::Int(1))) {
+                report.already += 1;
+            } else {
+                report.migrated.add(ready.shape);
+                report.messages += ready.brought.messages.len() as u64;
+                report.numbers_mended += u64::from(ready.mended.numbers);
+                report.surrogates_mended += u64::from(ready.mended.surrogates);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn range(key: &[u8], len: usize) -> Cmd {
+    let mut command = redis::cmd("GETRANGE");
+    command.arg(key).arg(0).arg(len - 1);
+    command
+}

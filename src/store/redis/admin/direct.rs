@@ -1,0 +1,144 @@
+//! A server, asked directly.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use redis::{Cmd, FromRedisValue, Pipeline, RedisError, Value};
+
+use super::super::servers::Primary;
+use super::super::{Inner, RedisStore};
+use crate::store::StoreError;
+
+/// Whoever administers waits longer than a request does.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// One of the servers that hold records.
+#[derive(Debug, Clone)]
+pub(crate) struct Direct {
+    primary: Primary,
+    is_alone: bool,
+}
+
+/// A step of a scan.
+#[derive(Debug)]
+pub(crate) struct Scanned {
+    /// Where the next one goes on; `None`: it was the last.
+    pub(crate) next: Option<Vec<u8>>,
+    pub(crate) keys: Vec<Vec<u8>>,
+}
+
+impl RedisStore {
+    /// Every server that holds records.
+    pub(crate) async fn direct(&self) -> Result<Vec<Direct>, StoreError> {
+        let servers = &self.inner().servers;
+        let is_alone = servers.is_alone();
+        let primaries = servers.primaries().await?;
+        Ok(primaries
+            .into_iter()
+            .map(|primary| Direct { primary, is_alone })
+            .collect())
+    }
+
+    pub(crate) fn inner(&self) -> &Inner {
+        &self.0
+    }
+
+    /// What every key of this store begins with: its namespace and a colon, or nothing.
+    pub(crate) fn prefix(&self) -> &str {
+        self.0.keys.prefix()
+    }
+}
+
+impl Direct {
+    /// Whether it has all keys.
+    pub(crate) const fn is_alone(&self) -> bool {
+        self.is_alone
+    }
+
+    /// What the operator knows it by.
+    pub(crate) fn name(&self) -> &str {
+        self.primary.name()
+    }
+
+    /// Sends a command that is the same when it is sent twice.
+    pub(crate) async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, StoreError> {
+        let value = self
+            .primary
+            .send(Instant::now() + PATIENCE, command)
+            .await?;
+        redis::from_redis_value(value).map_err(|error| {
+            StoreError::new(format!("Redis gave an answer that does not fit: {error}"))
+        })
+    }
+
+    /// Sends commands in one go; each has its own answer. They must be the same when they are sent twice: what was cut
+    /// is sent again, as long as the patience lasts.
+    pub(crate) async fn ask_all(
+        &self,
+        commands: &[Cmd],
+    ) -> Result<Vec<Result<Value, RedisError>>, StoreError> {
+        if commands.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut pipeline = Pipeline::with_capacity(commands.len());
+        for command in commands {
+            pipeline.add_command(command.clone());
+        }
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let error = match self.primary.send_all(until, &pipeline).await {
+                Ok(values) => return Ok(values.into_iter().map(apart).collect()),
+                Err(error) => error,
+            };
+            if Instant::now() + AGAIN >= until {
+                return Err(StoreError::new(format!("Redis did not answer: {error}")));
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+
+    /// A step of a scan over all of its keys.
+    pub(crate) async fn scan(
+        &self,
+        cursor: &[u8],
+        pattern: &str,
+        count: usize,
+    ) -> Result<Scanned, StoreError> {
+        let mut command = redis::cmd("SCAN");
+        command
+            .arg(cursor)
+            .arg("MATCH")
+            .arg(pattern)
+            .arg("COUNT")
+            .arg(count);
+        let (next, keys): (Vec<u8>, Vec<Vec<u8>>) = self.ask(&command).await?;
+        Ok(Scanned {
+            next: (next != b"0").then_some(next),
+            keys,
+        })
+    }
+
+    /// Its clock.
+    pub(crate) async fn time(&self) -> Result<SystemTime, StoreError> {
+        let (seconds, micros): (u64, u64) = self.ask(&redis::cmd("TIME")).await?;
+        Ok(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds) + Duration::from_micros(micros))
+    }
+}
+
+const AGAIN: Duration = Duration::from_millis(200);
+
+/// An answer, or what the server has against the command.
+fn apart(value: Value) -> Result<Value, RedisError> {
+    match value {
+        Value::ServerError(error) => Err(error.into()),
+        value => Ok(value),
+    }
+}
+
+/// How far a scan is: its cursor counts from the highest bit down.
+pub(crate) fn fraction(cursor: &[u8]) -> f64 {
+    let cursor: u64 = str::from_utf8(cursor)
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(0);
+    cursor.reverse_bits() as f64 / u64::MAX as f64
+}

@@ -1,0 +1,9 @@
+//! What administration asks of Redis beyond a store's operations: all keys in small steps, and servers about themselves.
+
+mod bring;
+mod direct;
+mod repair;
+
+pub(crate) use bring::{Bring, Brought};
+pub(crate) use direct::{Direct, Scanned, fraction};
+pub(crate) use repair::{List, entry};

@@ -1,0 +1,211 @@
+//! list, show, stats, end, end-all, cleanup.
+
+use sessile::{Handle, RedisStore, SessionStore};
+
+use super::fixture::{made, on};
+use crate::support::Server;
+
+async fn place() -> (Server, RedisStore) {
+    let server = Server::start();
+    let store = RedisStore::connect(&server.url()).await.unwrap();
+    (server, store)
+}
+
+fn ask<T: redis::FromRedisValue>(server: &Server, command: &[&str]) -> T {
+    redis::cmd(command[0])
+        .arg(&command[1..])
+        .query(&mut server.connection())
+        .unwrap()
+}
+
+#[tokio::test]
+async fn a_users_sessions_are_listed_for_people_and_for_programs() {
+    let (server, store) = place().await;
+    let (_, first) = made(&store, "alice", 1).await;
+    let (_, second) = made(&store, "alice", 2).await;
+    made(&store, "bob", 3).await;
+    let json = on(&server, &["list", "alice", "--json"]).json();
+    let rows = json.as_array().unwrap();
+    assert_eq!(rows.len(), 2);
+    let handles: Vec<Handle> = rows
+        .iter()
+        .map(|row| row["handle"].as_str().unwrap().parse().unwrap())
+        .collect();
+    assert!(handles.contains(&first) && handles.contains(&second));
+    for row in rows {
+        assert_eq!(row["user"], "alice");
+        assert_eq!(row["address"], "192.0.2.1");
+        for time in ["created_at", "last_seen_at", "ends_at", "idle_ends_at"] {
+            let text = row[time].as_str().unwrap();
+            assert!(text.len() == 24 && text.ends_with('Z'), "{text}");
+        }
+    }
+    let table = on(&server, &["list", "alice"]).done();
+    let mut lines = table.lines();
+    assert!(lines.next().unwrap().starts_with("HANDLE  "));
+    assert_eq!(lines.clone().count(), 2);
+    assert!(lines.all(|line| line.contains("192.0.2.1") && line.contains("browser/1")));
+    assert!(!table.contains('\u{1b}'), "a user agent moves no cursor");
+    assert_eq!(
+        on(&server, &["list", "nobody"]).done(),
+        "nobody has no sessions.\n"
+    );
+    assert_eq!(
+        on(&server, &["list", "nobody", "--json"]).json(),
+        serde_json::json!([])
+    );
+}
+
+#[tokio::test]
+async fn a_session_is_shown_by_its_handle_live_or_ended() {
+    let (server, store) = place().await;
+    let (_, handle) = made(&store, "alice", 1).await;
+    let name = handle.to_string();
+    let json = on(&server, &["show", &name, "--json"]).json();
+    assert_eq!(
+        (&json["state"], &json["user"], &json["kind"]),
+        (&"live".into(), &"alice".into(), &"user".into())
+    );
+    assert_eq!(
+        json["values"],
+        serde_json::json!([{"name": "cart", "bytes": 5}])
+    );
+    let table = on(&server, &["show", &name]).done();
+    assert!(
+        table.contains("cart: 5 bytes") && !table.contains("[1,2]"),
+        "{table}"
+    );
+
+    let said = on(
+        &server,
+        &[
+            "end",
+            "alice",
+            &name,
+            "--reason",
+            "left the company",
+            "--yes",
+        ],
+    );
+    assert_eq!(said.done(), "1 session was ended.\n");
+    let json = on(&server, &["show", &name, "--json"]).json();
+    assert_eq!(json["state"], "ended");
+    assert_eq!(json["end"]["reason"], "revoked");
+    assert_eq!(json["end"]["note"], "left the company");
+    // Once is enough, and another user's is none of hers.
+    on(&server, &["end", "alice", &name, "--yes"]).failed(1);
+    let (_, other) = made(&store, "bob", 2).await;
+    on(&server, &["end", "alice", &other.to_string(), "--yes"]).failed(1);
+    assert_eq!(store.list("bob".into()).await.unwrap().len(), 1);
+    let unknown = Handle::random().unwrap().to_string();
+    on(&server, &["show", &unknown]).failed(1);
+}
+
+#[tokio::test]
+async fn all_sessions_of_a_user_end_and_the_figures_follow() {
+    let (server, store) = place().await;
+    for n in 0..3 {
+        made(&store, "alice", n).await;
+    }
+    made(&store, "bob", 9).await;
+    let json = on(&server, &["stats", "--json"]).json();
+    assert_eq!(
+        (&json["user_sessions"], &json["demo_sessions"]),
+        (&4.into(), &0.into())
+    );
+    let json = on(
+        &server,
+        &["end-all", "alice", "--reason", "locked", "--yes", "--json"],
+    )
+    .json();
+    assert_eq!(json["ended"], 3);
+    assert!(on(&server, &["stats"]).done().contains("user      1"));
+    let said = on(&server, &["end-all", "alice", "--yes"]);
+    assert_eq!(said.done(), "0 sessions were ended.\n");
+}
+
+#[tokio::test]
+async fn a_namespace_is_apart() {
+    let server = Server::start();
+    let shop = RedisStore::builder(&server.url())
+        .namespace("shop")
+        .connect()
+        .await
+        .unwrap();
+    made(&shop, "alice", 1).await;
+    assert_eq!(
+        on(&server, &["list", "alice", "--json"]).json(),
+        serde_json::json!([])
+    );
+    let list = on(&server, &["list", "alice", "--json", "--namespace", "shop"]).json();
+    assert_eq!(list.as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn inv12_lists_that_drifted_are_put_right() {
+    let (server, store) = place().await;
+    let (lost, _) = made(&store, "alice", 1).await;
+    let (kept, _) = made(&store, "alice", 2).await;
+    let (gone, _) = made(&store, "alice", 3).await;
+    let (endless, _) = made(&store, "bob", 4).await;
+    let index = format!("user_sessions:{{{}}}:alice", lost.bucket);
+    let name =
+        |key: sessile::RecordKey| format!("session:{{{}}}:{}", key.bucket, key.digest.to_text());
+    ask::<i64>(&server, &["ZREM", &index, &lost.digest.to_text()]);
+    ask::<i64>(&server, &["DEL", &name(gone)]);
+    ask::<i64>(&server, &["PERSIST", &name(endless)]);
+    ask::<i64>(&server, &["PERSIST", &index]);
+    ask::<()>(
+        &server,
+        &[
+            "SET",
+            &format!("session:{{0000}}:{}", "A".repeat(43)),
+            "no record",
+            "EX",
+            "60",
+        ],
+    );
+    assert_eq!(store.list("alice".into()).await.unwrap().len(), 1);
+
+    let before = server.dump().len();
+    let dry = on(&server, &["cleanup", "--dry-run", "--json"]).json();
+    assert_eq!(server.dump().len(), before);
+    assert_eq!(store.list("alice".into()).await.unwrap().len(), 1);
+    let json = on(&server, &["cleanup", "--yes", "--json"]).json();
+    for (count, expected) in [
+        ("records", 4),
+        ("lists", 2),
+        ("listed", 1),
+        ("ended", 0),
+        ("unlisted", 1),
+        ("expiries", 2),
+        ("malformed", 1),
+    ] {
+        assert_eq!(json[count], expected, "{count}: {json}");
+        assert_eq!(dry[count], expected, "{count}: {dry}");
+    }
+    let handles = |list: Vec<sessile::record::Record>| list.len();
+    assert_eq!(handles(store.list("alice".into()).await.unwrap()), 2);
+    assert!(
+        server.dump().iter().all(|entry| entry.ttl.is_some()),
+        "inv11"
+    );
+    let _ = kept;
+    let json = on(&server, &["cleanup", "--yes", "--json"]).json();
+    for count in ["listed", "unlisted", "expiries"] {
+        assert_eq!(json[count], 0);
+    }
+}
+
+#[tokio::test]
+async fn inv02_a_session_that_is_in_no_list_and_from_before_the_end_of_all_ends() {
+    let (server, store) = place().await;
+    let (lost, handle) = made(&store, "alice", 1).await;
+    let index = format!("user_sessions:{{{}}}:alice", lost.bucket);
+    ask::<i64>(&server, &["ZREM", &index, &lost.digest.to_text()]);
+    on(&server, &["end-all", "alice", "--yes"]).done();
+    let json = on(&server, &["cleanup", "--yes", "--json"]).json();
+    assert_eq!((&json["listed"], &json["ended"]), (&0.into(), &1.into()));
+    let json = on(&server, &["show", &handle.to_string(), "--json"]).json();
+    assert_eq!(json["end"]["reason"], "revoked");
+}

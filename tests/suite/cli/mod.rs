@@ -1,0 +1,7 @@
+//! The command line, as a program.
+
+mod doctor;
+mod fixture;
+mod looks;
+mod moves;
+mod usage;

@@ -1,0 +1,9 @@
+//! Moving sessions here from another system.
+
+mod browser;
+mod cookies;
+mod corpus;
+mod fixture;
+mod moving;
+mod scale;
+mod side_by_side;
