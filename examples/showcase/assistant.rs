@@ -31,7 +31,7 @@ pub(crate) fn question(industry: &Industry, asked: usize) -> Option<&'static str
 pub(crate) fn answer(industry: &Industry, question: &str, asked: usize) -> Answer {
     let script = script(industry);
     let found = script.iter().find(|(known, _)| *known == question);
-    let (_, known) = found.unwrap_or(&script[asked % script.len()]);
+    let (asked_for, known) = found.unwrap_or(&script[asked % script.len()]);
     let (content, confidence) = match found {
         Some(_) => (known.content.to_owned(), known.confidence),
         None => {
