@@ -36,7 +36,7 @@ pub(crate) fn answer(industry: &Industry, question: &str, asked: usize) -> Answe
         Some(_) => (known.content.to_owned(), known.confidence),
         None => {
             let content = format!(
-                "I know a few things by heart. One of them: {}",
+                "I know a few things by heart. To “{asked_for}” I answer: {}",
                 known.content
             );
             (content, known.confidence / 10.0)
