@@ -1,7 +1,7 @@
 //! Events as lines of `tracing`.
 
 use super::{Event, EventKind};
-use crate::id::{Handle, Kind, UserId};
+use crate::id::{Handle, UserId};
 use crate::record::EndReason;
 
 impl Event {
@@ -102,14 +102,16 @@ fn trace_ended(
 }
 
 /// Of a session that nobody ever held: a store knows of it, and no layer does.
-#[cfg_attr(
-    not(feature = "redis"),
-    allow(dead_code, reason = "only a remote store has such")
-)]
-pub(crate) fn ended(kind: Kind, handle: Handle, user: Option<&UserId>, reason: EndReason) {
+#[cfg(feature = "redis")]
+pub(crate) fn ended(
+    kind: crate::id::Kind,
+    handle: Handle,
+    user: Option<&UserId>,
+    reason: EndReason,
+) {
     let event = match kind {
-        Kind::User => "ended",
-        Kind::Demo => "demo_ended",
+        crate::id::Kind::User => "ended",
+        crate::id::Kind::Demo => "demo_ended",
     };
     trace_ended(
         event,

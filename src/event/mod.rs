@@ -41,10 +41,11 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 pub(crate) use hub::Hub;
+pub(crate) use lines::journal_damaged;
 #[cfg(feature = "redis")]
-pub(crate) use lines::malformed_record;
-pub(crate) use lines::{ended, journal_damaged};
+pub(crate) use lines::{ended, malformed_record};
 pub use stream::{Events, Lost};
+#[cfg(feature = "redis")]
 pub(crate) use tally::Tally;
 
 use crate::id::{Handle, UserId};

@@ -1,5 +1,7 @@
 //! What a store keeps of a user beyond their sessions: what happened to them, and what they did.
 
+use std::borrow::Cow;
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -8,6 +10,10 @@ use super::live::Record;
 use super::wire::{wire_address, wire_agent};
 use crate::clock::{instant, micros};
 use crate::id::Handle;
+
+/// What a line takes besides its texts: instant, event, reason, handle, address, length.
+const LINE: usize = 16 + 16 + 12 + 37 + 65 + 5;
+const MEMORY: &str = "writing to memory does not fail";
 
 /// Something that happened to one of a user's sessions.
 ///
@@ -91,6 +97,7 @@ impl HistoryEntry {
     pub const KEPT: Duration = Duration::from_secs(90 * 24 * 3600);
 
     /// That this session signed in, when it did.
+    #[cfg(feature = "redis")]
     pub(crate) fn signed_in(record: &Record) -> Self {
         Self::of(record, record.created_at(), HistoryEvent::SignedIn)
     }
@@ -109,11 +116,29 @@ impl HistoryEntry {
     /// As one line of text, for stores that keep bytes.
     #[must_use]
     pub fn to_text(&self) -> String {
-        format!("{} {}", micros(self.at), self.line())
+        let mut text = self.room();
+        write!(text, "{} ", micros(self.at)).expect(MEMORY);
+        self.write(&mut text);
+        text
     }
 
     /// The same without the instant, for a script that knows it better.
+    #[cfg(feature = "redis")]
     pub(crate) fn line(&self) -> String {
+        let mut text = self.room();
+        self.write(&mut text);
+        text
+    }
+
+    fn room(&self) -> String {
+        let note = match &self.event {
+            HistoryEvent::Ended { note, .. } => note.as_deref().map_or(0, str::len),
+            HistoryEvent::SignedIn | HistoryEvent::Reauthenticated | HistoryEvent::Regenerated => 0,
+        };
+        String::with_capacity(LINE + note + self.user_agent.as_deref().map_or(0, str::len))
+    }
+
+    fn write(&self, text: &mut String) {
         let (reason, note) = match &self.event {
             HistoryEvent::Ended { reason, note } => (reason.as_str(), note.as_deref()),
             HistoryEvent::SignedIn | HistoryEvent::Reauthenticated | HistoryEvent::Regenerated => {
@@ -121,7 +146,8 @@ impl HistoryEntry {
             }
         };
         let note = cut(note.unwrap_or(""), End::MAX_NOTE_BYTES);
-        format!(
+        write!(
+            text,
             "{} {reason} {} {} {} {note} {}",
             self.event.as_str(),
             self.handle,
@@ -129,6 +155,7 @@ impl HistoryEntry {
             note.len(),
             wire_agent(self.user_agent.as_deref().unwrap_or("")),
         )
+        .expect(MEMORY);
     }
 
     /// Reads what [`to_text`](Self::to_text) wrote. `None` for anything else, and for what only a newer version knows.
@@ -232,10 +259,10 @@ fn instant_of(text: &str) -> Option<SystemTime> {
     (at <= 1 << 53).then(|| instant(at))
 }
 
-fn address_text(address: Option<&str>) -> String {
+fn address_text(address: Option<&str>) -> Cow<'_, str> {
     match address {
-        None | Some("") => "-".to_owned(),
-        Some(address) => wire_address(address).into_owned(),
+        None | Some("") => "-".into(),
+        Some(address) => wire_address(address),
     }
 }
 

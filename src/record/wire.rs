@@ -176,7 +176,6 @@ pub(crate) fn wire_address(address: &str) -> Cow<'_, str> {
 }
 
 /// A user agent as it stands in a record.
-#[cfg(feature = "redis")]
 pub(crate) fn wire_agent(agent: &str) -> &str {
     cut(agent, super::Seen::MAX_AGENT_BYTES)
 }

@@ -18,7 +18,7 @@ use crate::record::{EndReason, Entry};
 use crate::store::{Told, Watch};
 
 /// Below a second, so that an end is told within one.
-const PACE: Duration = Duration::from_millis(900);
+const PACE: Duration = Duration::from_millis(800);
 /// A store that does not answer for so long, and no lease to go on with: nobody vouches for the session any more.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// So many are asked for in one pipeline.

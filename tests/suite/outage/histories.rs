@@ -14,7 +14,7 @@ async fn r53_through_an_outage_each_stands_in_the_history_once() {
     leased.is("alice").await;
     network.cut_off(&here).await;
     assert!(sessions.history("alice").await.is_err());
-    leased.given("/logout").await.ok();
+    leased.signs_out().await.ok();
     let _local = here.signed_in("alice").await;
     network.reconnect(&here).await;
     let history = sessions.history("alice").await.unwrap();
