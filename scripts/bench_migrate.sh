@@ -30,7 +30,7 @@ awk -v n="$sessions" 'function word(s) { return "$" length(s) "\r\n" s "\r\n" }
 BEGIN {
     for (i = 0; i < n; i++) {
         user = "user_" int(i / 4)
-        id = user "_" (1741081542000 + i)
+        id = sprintf("%s_%.0f", user, 1741081542000 + i)
         text = sprintf("{\"session_id\": \"%s\", \"user_id\": \"%s\", \"created_at\": \"2025-03-04T09:45:42.886408\", \"last_accessed\": \"2025-03-04T09:45:42.886408\", \"data\": {\"email\": \"a@b\", \"cart\": [1, 2, 3], \"theme\": \"dark\"}}", id, user)
         printf "*5\r\n%s%s%s%s%s", word("SET"), word("session:" id), word(text), word("EX"), word("3600")
         printf "*3\r\n%s%s%s", word("SADD"), word("user_sessions:" user), word(id)
@@ -40,14 +40,20 @@ redis-cli -p "$port" config set slowlog-log-slower-than 10000 >/dev/null
 redis-cli -p "$port" config set slowlog-max-len 1000 >/dev/null
 redis-cli -p "$port" slowlog reset >/dev/null
 
+cpu() { redis-cli -p "$port" info cpu | awk -F: '/^used_cpu_(user|sys):/ { sum += $2 } END { print sum }'; }
+before=$(cpu)
 "$program" migrate --from legacy --redis "redis://127.0.0.1:$port" --yes &
 migration=$!
-most=0
+most=0 ticks=0
 while kill -0 "$migration" 2>/dev/null; do
     now=$(sed -n 's/^VmHWM:[^0-9]*\([0-9]*\) kB/\1/p' "/proc/$migration/status" 2>/dev/null || true)
-    if [[ -n $now ]]; then most=$now; fi
+    if [[ -n $now ]]; then
+        most=$now
+        ticks=$(awk '{ print $14 + $15 }' "/proc/$migration/stat" 2>/dev/null || echo "$ticks")
+    fi
     sleep 0.2
 done
 wait "$migration"
+echo "$((ticks / $(getconf CLK_TCK))) s of a processor for it, $(awk -v a="$before" -v b="$(cpu)" 'BEGIN { printf "%.0f", b - a }') s for Redis: where each has one of its own, it takes the longer of the two"
 echo "$((most / 1024)) MiB was the most that it needed"
 echo "$(redis-cli -p "$port" slowlog len) commands took Redis longer than 10 ms"

@@ -45,13 +45,13 @@ pub(crate) struct Config {
     pub(crate) limit: LimitRule,
     pub(crate) passive_header: Option<HeaderName>,
     pub(crate) trusted_proxies: Vec<IpNet>,
+    pub(crate) legacy: Option<LegacyIds>,
     pub(crate) proxy_header: ProxyHeader,
     pub(crate) stored_address: StoredAddress,
     /// The idle end comes after this at the latest, touch threshold included.
     pub(crate) idle_at_most: Option<Duration>,
     pub(crate) remaining_header: Option<HeaderName>,
     pub(crate) risk: RiskRule,
-    pub(crate) legacy: Option<LegacyIds>,
 }
 
 /// Who judges risk, and what follows.
@@ -177,12 +177,12 @@ impl Default for Config {
             limit: LimitRule::None,
             passive_header: None,
             trusted_proxies: Vec::new(),
+            legacy: None,
             proxy_header: ProxyHeader::default(),
             stored_address: StoredAddress::default(),
             idle_at_most: None,
             remaining_header: None,
             risk: RiskRule::default(),
-            legacy: None,
         }
     }
 }

@@ -11,7 +11,9 @@ use std::time::SystemTime;
 
 use uuid::Uuid;
 
-use crate::id::{Bucket, Digest, Kind, RecordKey, sha256};
+#[cfg(feature = "redis")]
+use crate::id::RecordKey;
+use crate::id::{Bucket, Digest, Kind, sha256};
 
 /// No id of another system is longer.
 pub(crate) const MAX_LEGACY_BYTES: usize = 512;

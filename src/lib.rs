@@ -236,9 +236,9 @@
 //! | `tls` | yes | Redis by `rediss://`, with rustls and ring |
 //! | `cluster` | no | Redis Cluster |
 //! | `sentinel` | no | Redis Sentinel |
-//! | `metrics` | no | figures for the `metrics` facade: see [`Stats`] |
 //! | `admin` | no | `migrate` and `admin`: moving sessions here from another system, repairing, checking |
 //! | `cli` | no | the command line, `sessile` |
+//! | `metrics` | no | figures for the `metrics` facade: see [`Stats`] |
 //! | `test-util` | no | conformance suite, store wrappers, manual clock |
 //!
 //! [tower]: https://docs.rs/tower

@@ -168,7 +168,7 @@ impl fmt::Display for Span {
         ];
         let whole = units.into_iter().find(|(unit, _)| {
             // A day is "24 hours": that is how the standards say it.
-            seconds % unit == 0 && (*unit < 86_400 || seconds > 86_400)
+            seconds.is_multiple_of(*unit) && (*unit < 86_400 || seconds > 86_400)
         });
         let (unit, name) = whole.unwrap_or((1, "second"));
         let n = seconds / unit;

@@ -106,11 +106,7 @@ impl Sessions {
     /// How many demos this instance started, and what became of them. At once.
     #[must_use]
     pub fn demo_counts(&self) -> DemoCounts {
-        self.area
-            .demos
-            .as_ref()
-            .map(|demos| demos.tallies.counts())
-            .unwrap_or_default()
+        DemoCounts::of(&self.area.events)
     }
 
     async fn end(&self, scope: EndScope, note: &str) -> Result<Ended, Error> {
@@ -202,7 +198,7 @@ impl Area {
         for session in ended {
             self.ends.tell(session.handle, reason);
             self.events
-                .ended(self.store.now(), session, reason, address);
+                .ended(self.store.now(), (self.kind, session), reason, address);
         }
     }
 }

@@ -53,9 +53,9 @@ pub struct Stats {
     pub live: Option<Counts>,
     /// How often each event happened at this instance since the layer was built, by its [name](crate::event): exact, floods too.
     pub events: Vec<(&'static str, u64)>,
-    /// How many sessions this instance ended, for each reason.
+    /// How many sessions this instance ended, for each reason; demos aside.
     pub ended: Vec<(EndReason, u64)>,
-    /// What became of the demos of this instance.
+    /// What became of the demos of this instance: the same as [`Sessions::demo_counts`].
     pub demos: DemoCounts,
     /// How the store does, and what is in memory for it.
     pub health: Health,

@@ -3,28 +3,50 @@
 use sessile::Industry;
 
 /// What the assistant says, and what it says about that.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) struct Answer {
-    pub(crate) content: &'static str,
+    pub(crate) content: String,
     /// From 0 to 1.
     pub(crate) confidence: f64,
     pub(crate) sources: &'static [&'static str],
 }
 
+/// An answer that is known by heart.
+struct Known {
+    content: &'static str,
+    confidence: f64,
+    sources: &'static [&'static str],
+}
+
 /// What people may ask, and what they are answered: so many rounds complete a demo.
-type Script = [(&'static str, Answer); 3];
+type Script = [(&'static str, Known); 3];
 
 /// A question to begin with, or to go on with after so many; none when all are asked.
 pub(crate) fn question(industry: &Industry, asked: usize) -> Option<&'static str> {
     script(industry).get(asked).map(|(question, _)| *question)
 }
 
-/// The answer to what was asked after so many others. To a question of the script it is the script's; to anything else, the
-/// next one.
+/// The answer to what was asked after so many others. To a question of the script it is the script's; to any other, one of
+/// those, which is said to be no more than that.
 pub(crate) fn answer(industry: &Industry, question: &str, asked: usize) -> Answer {
     let script = script(industry);
-    let known = script.iter().find(|(known, _)| *known == question);
-    known.unwrap_or(&script[asked % script.len()]).1
+    let found = script.iter().find(|(known, _)| *known == question);
+    let (asked_for, known) = found.unwrap_or(&script[asked % script.len()]);
+    let (content, confidence) = match found {
+        Some(_) => (known.content.to_owned(), known.confidence),
+        None => {
+            let content = format!(
+                "I know a few things by heart. To “{asked_for}” I answer: {}",
+                known.content
+            );
+            (content, known.confidence / 10.0)
+        }
+    };
+    Answer {
+        content,
+        confidence,
+        sources: known.sources,
+    }
 }
 
 fn script(industry: &Industry) -> &'static Script {
@@ -39,8 +61,8 @@ fn script(industry: &Industry) -> &'static Script {
     }
 }
 
-const fn said(content: &'static str, confidence: f64, sources: &'static [&'static str]) -> Answer {
-    Answer {
+const fn said(content: &'static str, confidence: f64, sources: &'static [&'static str]) -> Known {
+    Known {
         content,
         confidence,
         sources,

@@ -66,7 +66,7 @@ pub struct Finding {
 }
 
 pub(super) async fn examine(store: &RedisStore, url: &str) -> Vec<Finding> {
-    let servers = match store.direct().await {
+    let servers = match store.direct(Duration::ZERO).await {
         Ok(servers) => servers,
         Err(error) => return vec![unreachable("", &error)],
     };
@@ -520,6 +520,9 @@ mod tests {
         }
     }
 
+    /// Makes something be wrong.
+    type Break = fn(&mut Facts);
+
     const SOUND: [(&str, &str); 6] = [
         ("redis_version", "7.0.15"),
         ("maxmemory", "0"),
@@ -555,7 +558,7 @@ mod tests {
 
     #[test]
     fn each_thing_that_is_wrong_is_one_finding_with_an_advice() {
-        let cases: [(&str, Level, fn(&mut Facts)); 16] = [
+        let cases: [(&str, Level, Break); 16] = [
             ("version", Level::Error, |f| {
                 set(f, "redis_version", "6.0.20")
             }),

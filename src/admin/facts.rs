@@ -106,6 +106,8 @@ fn tries(prefix: &str) -> Vec<(&'static str, Cmd)> {
     let demo = format!("{prefix}demo:session:{{0000}}:no-such-session");
     let index = format!("{prefix}user_sessions:{{0000}}:");
     let since = format!("{prefix}user_since:{{0000}}:");
+    let events = format!("{prefix}user_events:{{0000}}:");
+    let activity = format!("{prefix}user_activity:{{0000}}:");
     let beat = format!("{prefix}beat:{{0000}}:no-such-beat");
     let command = |words: &[&str]| {
         let mut command = redis::cmd(words[0]);
@@ -117,6 +119,22 @@ fn tries(prefix: &str) -> Vec<(&'static str, Cmd)> {
         ("get demo:session:*", command(&["GET", &demo])),
         ("get user_since:*", command(&["GET", &since])),
         ("get beat:*", command(&["GET", &beat])),
+        (
+            "lrange user_events:*",
+            command(&["LRANGE", &events, "0", "0"]),
+        ),
+        (
+            "lrange user_activity:*",
+            command(&["LRANGE", &activity, "0", "0"]),
+        ),
+        (
+            "ltrim user_events:*",
+            command(&["LTRIM", &events, "0", "-1"]),
+        ),
+        (
+            "ltrim user_activity:*",
+            command(&["LTRIM", &activity, "0", "-1"]),
+        ),
         ("set", command(&["SET", &record, "", "XX"])),
         ("set demo:session:*", command(&["SET", &demo, "", "XX"])),
         (

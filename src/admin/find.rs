@@ -1,5 +1,7 @@
 //! Looking for a session by its handle.
 
+use std::time::Duration;
+
 use crate::id::{Handle, Kind};
 use crate::record::{End, Entry};
 use crate::session::SessionInfo;
@@ -36,7 +38,7 @@ pub enum FoundState {
 
 pub(super) async fn find(store: &RedisStore, handle: Handle) -> Result<Option<Found>, StoreError> {
     let mut ended = None;
-    for server in store.direct().await? {
+    for server in store.direct(Duration::ZERO).await? {
         for kind in [Kind::User, Kind::Demo] {
             match of_kind(store, &server, kind, handle).await? {
                 Some(live) if matches!(live.state, FoundState::Live { .. }) => {

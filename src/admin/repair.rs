@@ -1,5 +1,7 @@
 //! Putting lists right.
 
+use std::time::Duration;
+
 use redis::{Cmd, Value};
 use serde::Serialize;
 
@@ -52,7 +54,7 @@ pub(super) async fn repair(
         dry_run,
         ..Repair::default()
     };
-    let servers = store.direct().await?;
+    let servers = store.direct(Duration::ZERO).await?;
     let passes = 3.0 * servers.len() as f64;
     let mut done = 0.0;
     for server in &servers {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::counts::Tallies;
 use crate::config::{Config, Timeouts};
+use crate::cookie::CookieConfig;
 use crate::error::ConfigError;
 use crate::record::MessageBounds;
 use crate::session::Area;
@@ -27,13 +27,16 @@ pub(crate) struct DemoConfig {
 pub(crate) struct Demos {
     pub(crate) area: Arc<Area>,
     pub(crate) config: DemoConfig,
-    pub(crate) tallies: Tallies,
 }
 
-/// The default name: bound to this host, this path and TLS by its prefix.
-const DEFAULT_COOKIE: &str = "__Host-demo";
-/// The cookie's name without TLS.
-const INSECURE_COOKIE: &str = "demo";
+/// The default name: with the strongest prefix that browsers allow for the cookie's other attributes (RFC 6265bis, 4.1.3).
+fn default_name(cookie: &CookieConfig) -> &'static str {
+    match (cookie.secure, cookie.domain.is_none() && cookie.path == "/") {
+        (true, true) => "__Host-demo",
+        (true, false) => "__Secure-demo",
+        (false, _) => "demo",
+    }
+}
 
 impl Default for DemoConfig {
     fn default() -> Self {
@@ -61,8 +64,7 @@ impl DemoConfig {
         let mut config = users.clone();
         config.cookie.name = match &self.cookie_name {
             Some(name) => name.clone(),
-            None if users.cookie.secure => DEFAULT_COOKIE.into(),
-            None => INSECURE_COOKIE.into(),
+            None => default_name(&users.cookie).into(),
         };
         if config.cookie.name == users.cookie.name {
             return Err(ConfigError::new(format!(
@@ -104,7 +106,9 @@ impl DemoConfig {
                 "a demo is read in one piece: it may have at most {MOST_MESSAGES} messages and {MOST_BYTES} bytes"
             )));
         }
-        config.settle()?;
+        config
+            .settle()
+            .map_err(|error| ConfigError::new(format!("of demos: {error}")))?;
         Ok(config)
     }
 }

@@ -117,7 +117,6 @@ impl Demo {
                 demo: None,
             };
             context.create(new).await?;
-            demo.demos.tallies.started.add();
             Ok(demo.session())
         })
         .await

@@ -110,11 +110,7 @@ impl DemoSession {
     /// # Cancel safety
     /// Dropped, it is carried through.
     pub async fn end(&self) -> Result<Outcome, Error> {
-        let outcome = Arc::clone(&self.context).log_out().await?;
-        if outcome != Outcome::Nothing {
-            self.demos.tallies.ended.add();
-        }
-        Ok(outcome)
+        Arc::clone(&self.context).log_out().await
     }
 
     /// Whose it is, if it is anybody's beside its holder's.
@@ -139,11 +135,11 @@ impl DemoSession {
         let config = &self.demos.config;
         let body = said.to_json(config.message_bytes)?;
         let live = match &self.context.state().identity {
-            Identity::Live(live) => Some((live.key, steps(&live.record))),
+            Identity::Live(live) => Some((live.key, live.record.clone())),
             Identity::Dead(dead) if dead.moved => return Err(Error::new(ErrorKind::SessionMoved)),
             Identity::Dead(_) | Identity::Stranger | Identity::Unknown(_) => None,
         };
-        let (key, steps) = live.ok_or_else(|| self.gone())?;
+        let (key, record) = live.ok_or_else(|| self.gone())?;
         let append = Append {
             key,
             message: NewMessage {
@@ -158,12 +154,9 @@ impl DemoSession {
         match self.context.store().append(append).await?.value {
             Appended::Added { at, count } => {
                 self.context.said(&key, &message, at);
-                if u32::try_from(count) == Ok(steps) {
-                    self.demos.tallies.completed.add();
-                    if let Ok(record) = self.record() {
-                        let area = &self.context.area;
-                        area.events.demo_completed(area.store.now(), &record);
-                    }
+                if u32::try_from(count) == Ok(steps(&record)) {
+                    let area = &self.context.area;
+                    area.events.demo_completed(area.store.now(), &record);
                 }
                 Ok(said.at(at))
             }

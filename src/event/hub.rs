@@ -10,7 +10,7 @@ use tokio::sync::broadcast;
 use super::stream::{self, Events};
 use super::tally::Tally;
 use super::{Event, EventKind};
-use crate::id::{Handle, UserId};
+use crate::id::{Handle, Kind, UserId};
 use crate::record::{EndReason, Record};
 use crate::risk::{Risk, RiskAction};
 use crate::store::{Created, EndedSession, Mode, StoreError};
@@ -59,7 +59,14 @@ impl Hub {
         })
     }
 
-    /// How many sessions ended for each reason.
+    /// How often one happened, by name.
+    pub(crate) fn count(&self, name: &str) -> u64 {
+        self.counts()
+            .find(|(known, _)| *known == name)
+            .map_or(0, |(_, count)| count)
+    }
+
+    /// How many sessions, demos aside, ended for each reason.
     pub(crate) fn ends(&self) -> impl Iterator<Item = (EndReason, u64)> {
         let ends = self.ends.iter().map(|n| n.load(Ordering::Relaxed));
         EndReason::ALL.into_iter().zip(ends)
@@ -132,16 +139,21 @@ impl Hub {
         self.of_nobody(at, EventKind::DemoRefused);
     }
 
+    /// Of a session of this kind.
     pub(crate) fn ended(
         &self,
         at: SystemTime,
-        session: &EndedSession,
+        (kind, session): (Kind, &EndedSession),
         reason: EndReason,
         address: Option<&str>,
     ) {
+        let kind = match kind {
+            Kind::User => EventKind::Ended(reason),
+            Kind::Demo => EventKind::DemoEnded(reason),
+        };
         self.tell(Event {
             at,
-            kind: EventKind::Ended(reason),
+            kind,
             handle: Some(session.handle),
             user: session.user.clone(),
             address: address.map(Into::into),

@@ -1,7 +1,7 @@
 //! Events as lines of `tracing`.
 
 use super::{Event, EventKind};
-use crate::id::{Handle, UserId};
+use crate::id::{Handle, Kind, UserId};
 use crate::record::EndReason;
 
 impl Event {
@@ -22,7 +22,9 @@ impl Event {
                 user,
                 address,
             ),
-            EventKind::Ended(reason) => trace_ended(self.handle, user, *reason, address),
+            EventKind::Ended(reason) | EventKind::DemoEnded(reason) => {
+                trace_ended(event, self.handle, (user, address), *reason);
+            }
             EventKind::Refused { count } => tracing::info!(target: "sessile", event, count),
             EventKind::Reused { count } => tracing::warn!(
                 target: "sessile",
@@ -84,14 +86,14 @@ impl Event {
 }
 
 fn trace_ended(
+    event: &'static str,
     handle: Option<Handle>,
-    user: Option<&str>,
+    (user, address): (Option<&str>, Option<&str>),
     reason: EndReason,
-    address: Option<&str>,
 ) {
     tracing::info!(
         target: "sessile",
-        event = "ended",
+        event,
         handle = handle.map(tracing::field::display),
         user,
         reason = reason.as_str(),
@@ -100,9 +102,21 @@ fn trace_ended(
 }
 
 /// Of a session that nobody ever held: a store knows of it, and no layer does.
-#[cfg(feature = "redis")]
-pub(crate) fn ended(handle: Handle, user: Option<&UserId>, reason: EndReason) {
-    trace_ended(Some(handle), user.map(UserId::as_str), reason, None);
+#[cfg_attr(
+    not(feature = "redis"),
+    allow(dead_code, reason = "only a remote store has such")
+)]
+pub(crate) fn ended(kind: Kind, handle: Handle, user: Option<&UserId>, reason: EndReason) {
+    let event = match kind {
+        Kind::User => "ended",
+        Kind::Demo => "demo_ended",
+    };
+    trace_ended(
+        event,
+        Some(handle),
+        (user.map(UserId::as_str), None),
+        reason,
+    );
 }
 
 /// The journal's file was changed by somebody else, or by its disk.

@@ -18,6 +18,7 @@
 //! | `evicting` | a Redis was connected to that may drop sessions for want of memory, with its `policy`: a warning |
 //! | `mode` | the store went away (a warning, with the `error`), answers again, or is back: `mode`, and `after_ms`, how long the one before lasted |
 //! | `demo_started`, `demo_completed`, `demo_adopted` | a demo began, came to 100 %, was brought along by a user who signed in |
+//! | `demo_ended` | what `ended` is of the other sessions, of a demo: `user` is then whose demo it was |
 //! | `demo_refused` | a client's address had started as many demos as the layer allows |
 //! | `promoted`, `not_promoted` | a session that was made while the store was away was brought to it, or not, with the `reason` |
 //! | `write_lost` | what was written while the store was away met another value there, which stays: a warning, with the `reason` |
@@ -27,8 +28,9 @@
 //! | `journal_damaged` | lines of the journal's file cannot be read: ends may be missing; `count` of them. A warning |
 //! | `malformed_record` | what stands where a session should is no record: it is a stranger; likewise counted, a warning |
 //!
-//! `evicting`, `journal_damaged`, `malformed_record`, and the `ended` of a session that was made and whose holder never
-//! learned of it, are told by `tracing` alone.
+//! `evicting`, `journal_damaged`, `malformed_record`, and the `ended` or `demo_ended` of a session that was made and whose
+//! holder never learned of it, are told by `tracing` alone. `regenerated`, `reused`, `promoted` and `not_promoted` are told
+//! of demos too.
 
 mod hub;
 mod lines;
@@ -39,11 +41,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 pub(crate) use hub::Hub;
-pub(crate) use lines::journal_damaged;
 #[cfg(feature = "redis")]
-pub(crate) use lines::{ended, malformed_record};
+pub(crate) use lines::malformed_record;
+pub(crate) use lines::{ended, journal_damaged};
 pub use stream::{Events, Lost};
-#[cfg(feature = "redis")]
 pub(crate) use tally::Tally;
 
 use crate::id::{Handle, UserId};
@@ -79,7 +80,7 @@ pub enum EventKind {
     Reauthenticated,
     /// A session got a new id.
     Regenerated,
-    /// A session was ended.
+    /// A session was ended: a user's or a stranger's.
     Ended(EndReason),
     /// So many ids that name no session were presented since this was last told.
     Refused {
@@ -140,6 +141,8 @@ pub enum EventKind {
     JournalCollapsed,
     /// A demo began.
     DemoStarted,
+    /// A demo was ended.
+    DemoEnded(EndReason),
     /// A demo came to 100 %.
     DemoCompleted,
     /// A user who signed in brought a demo along.
@@ -150,7 +153,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// How many there are.
-    pub(crate) const COUNT: usize = 20;
+    pub(crate) const COUNT: usize = 21;
 
     /// Its name in lines and figures.
     #[must_use]
@@ -180,6 +183,7 @@ impl EventKind {
         "demo_completed",
         "demo_adopted",
         "demo_refused",
+        "demo_ended",
     ];
 
     const fn number(&self) -> usize {
@@ -204,6 +208,7 @@ impl EventKind {
             Self::DemoCompleted => 17,
             Self::DemoAdopted => 18,
             Self::DemoRefused => 19,
+            Self::DemoEnded(_) => 20,
         }
     }
 

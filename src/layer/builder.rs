@@ -149,6 +149,15 @@ impl SessionLayerBuilder {
         self
     }
 
+    /// Opens sessions that were migrated from another system by the ids that they had there, in the cookie of this layer
+    /// or in that which [`LegacyIds::cookie_name`] names. Each once: that request gives the session an id of this
+    /// crate's, and its cookie. Default: none. Costs a request that brings such an id, and none of ours, one store call
+    /// more.
+    pub fn accept_legacy(mut self, ids: LegacyIds) -> Self {
+        self.config.legacy = Some(ids);
+        self
+    }
+
     /// In which header they say whom they speak for. Default: in whichever of the two is there.
     pub const fn proxy_header(mut self, header: ProxyHeader) -> Self {
         self.config.proxy_header = header;
@@ -209,15 +218,6 @@ impl SessionLayerBuilder {
         self
     }
 
-    /// Opens sessions that were migrated from another system by the ids that they had there, in the cookie of this layer
-    /// or in that which [`LegacyIds::cookie_name`] names. Each once: that request gives the session an id of this
-    /// crate's, and its cookie. Default: none. Costs a request that brings such an id, and none of ours, one store call
-    /// more.
-    pub fn accept_legacy(mut self, ids: LegacyIds) -> Self {
-        self.config.legacy = Some(ids);
-        self
-    }
-
     /// What happens while the store is away. Default: `Local`, with leases of a minute. A store in this process is never
     /// away.
     pub const fn outage(mut self, outage: Outage) -> Self {
@@ -225,8 +225,9 @@ impl SessionLayerBuilder {
         self
     }
 
-    /// The name of the demos' cookie. Default: `__Host-demo`; `demo` with [`insecure_cookies`](Self::insecure_cookies).
-    /// All else of it is as users' sessions have it.
+    /// The name of the demos' cookie. Default: `__Host-demo`; `__Secure-demo` where the cookies have a domain or a path, for
+    /// browsers refuse the other prefix then; `demo` with [`insecure_cookies`](Self::insecure_cookies). All else of it is as
+    /// users' sessions have it.
     pub fn demo_cookie_name(mut self, name: impl Into<String>) -> Self {
         self.demo.cookie_name = Some(name.into());
         self

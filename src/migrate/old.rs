@@ -21,6 +21,9 @@ const UNNAMED: &str = "legacy_fields";
 /// A demo has so many steps by default.
 const DEMO_STEPS: &str = "6";
 
+/// Nothing lives longer than a cookie may (RFC 6265bis, 5.5).
+const LONGEST: Duration = Duration::from_secs(400 * 24 * 3600);
+
 /// What a reader needs to know beside the bytes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Around<'a> {
@@ -275,6 +278,7 @@ impl Times {
             (Some(end), None) | (None, Some(end)) => end,
             (None, None) => seen_at + lifetime,
         };
+        let ends_at = ends_at.min(now + LONGEST);
         if ends_at <= now {
             return Err(Unread::Over("its end has passed"));
         }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
@@ -16,8 +16,12 @@ use crate::store::{RedisStore, StoreError};
 
 /// How many keys the server looks at in one step: well below a millisecond.
 const SCAN: usize = 500;
+/// A Redis that is away is waited for so long.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Members of an old index that are looked at together.
 const MEMBERS: usize = 250;
+/// So many of them are looked up together.
+const AT_A_TIME: usize = 1_000;
 /// So many steps are under way at a time: while the server carries one out, the next is read here.
 const AT_ONCE: usize = 3;
 
@@ -231,7 +235,7 @@ impl Migration {
                  all; migrate before the server becomes a cluster",
             )
         };
-        let mut servers = self.store.direct().await?;
+        let mut servers = self.store.direct(PATIENCE).await?;
         let (Some(server), true) = (servers.pop(), servers.is_empty()) else {
             return Err(is_cluster());
         };
@@ -294,15 +298,14 @@ impl Migration {
                 command.arg(key);
                 types.push(command);
             }
-            for (key, kind) in keys.iter().zip(server.ask_all(&types).await?) {
+            let kinds = server.ask_all(&types).await?;
+            let lists = keys.iter().zip(kinds).filter_map(|(key, kind)| {
                 // Ours are sorted sets.
-                let kind: Option<String> = kind
-                    .ok()
-                    .and_then(|kind| redis::from_redis_value(kind).ok());
-                if kind.as_deref() == Some("set") {
-                    self.old_index(server, key, &mut report.old_indexes).await?;
-                }
-            }
+                let kind: String = redis::from_redis_value(kind.ok()?).ok()?;
+                (kind == "set").then_some(&**key)
+            });
+            self.old_lists(server, lists.collect(), &mut report.old_indexes)
+                .await?;
             cursor = if self.stop.load(Ordering::Relaxed) {
                 None
             } else {
@@ -312,44 +315,77 @@ impl Migration {
         Ok(())
     }
 
-    async fn old_index(
+    async fn old_lists(
         &self,
         server: &Direct,
-        key: &[u8],
+        lists: Vec<&[u8]>,
         counts: &mut OldIndexes,
     ) -> Result<(), StoreError> {
-        counts.lists += 1;
-        let mut cursor = b"0".to_vec();
-        loop {
-            let mut scan = redis::cmd("SSCAN");
-            scan.arg(key).arg(&cursor).arg("COUNT").arg(MEMBERS);
-            let (next, members): (Vec<u8>, Vec<Vec<u8>>) = server.ask(&scan).await?;
-            let exist: Vec<_> = members
+        counts.lists += lists.len() as u64;
+        let mut open: Vec<_> = lists
+            .into_iter()
+            .map(|list| (list, b"0".to_vec()))
+            .collect();
+        while !open.is_empty() {
+            let scans: Vec<_> = open
                 .iter()
-                .map(|member| {
-                    let mut command = redis::cmd("EXISTS");
-                    command.arg([b"session:", &member[..]].concat());
-                    command
+                .map(|(list, cursor)| {
+                    let mut scan = redis::cmd("SSCAN");
+                    scan.arg(*list).arg(cursor).arg("COUNT").arg(MEMBERS);
+                    scan
                 })
                 .collect();
-            let mut remove = redis::cmd("SREM");
-            remove.arg(key);
-            let mut dead = 0;
-            for (member, exists) in members.iter().zip(server.ask_all(&exist).await?) {
-                if matches!(exists, Ok(redis::Value::Int(0))) {
-                    remove.arg(member);
-                    dead += 1;
+            let mut members = Vec::new();
+            let mut next = Vec::new();
+            for ((list, _), answer) in open.into_iter().zip(server.ask_all(&scans).await?) {
+                // One that is gone meanwhile, or is something else now, has none.
+                let found: Option<(Vec<u8>, Vec<Vec<u8>>)> = answer
+                    .ok()
+                    .and_then(|found| redis::from_redis_value(found).ok());
+                let Some((cursor, found)) = found else {
+                    continue;
+                };
+                members.extend(found.into_iter().map(|member| (list, member)));
+                if cursor != b"0" {
+                    next.push((list, cursor));
                 }
             }
-            counts.dead_members += dead;
-            if dead > 0 && !self.dry_run && !self.keep_old {
-                let _: i64 = server.ask(&remove).await?;
+            for members in members.chunks(AT_A_TIME) {
+                self.drop_dead(server, members, counts).await?;
             }
-            if next == b"0" {
-                return Ok(());
-            }
-            cursor = next;
+            open = next;
         }
+        Ok(())
+    }
+
+    /// Takes those out of their lists that name no session.
+    async fn drop_dead(
+        &self,
+        server: &Direct,
+        members: &[(&[u8], Vec<u8>)],
+        counts: &mut OldIndexes,
+    ) -> Result<(), StoreError> {
+        let exist: Vec<_> = members
+            .iter()
+            .map(|(_, member)| {
+                let mut command = redis::cmd("EXISTS");
+                command.arg([b"session:", &member[..]].concat());
+                command
+            })
+            .collect();
+        let mut remove = Vec::new();
+        for ((list, member), exists) in members.iter().zip(server.ask_all(&exist).await?) {
+            if matches!(exists, Ok(redis::Value::Int(0))) {
+                let mut command = redis::cmd("SREM");
+                command.arg(*list).arg(member);
+                remove.push(command);
+            }
+        }
+        counts.dead_members += remove.len() as u64;
+        if !self.dry_run && !self.keep_old {
+            server.ask_all(&remove).await?;
+        }
+        Ok(())
     }
 }
 

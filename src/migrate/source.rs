@@ -50,8 +50,8 @@ impl Source {
             })
             .collect();
         match self {
-            // One pass for both kinds.
-            Self::Legacy => "*session:*".to_owned(),
+            // One pass for both kinds, by what is told at the first letters: the server compares every key that there is.
+            Self::Legacy => "[sd]e[sm]*".to_owned(),
             Self::TowerSessions | Self::AxumSession | Self::ActixSession => format!("{prefix}*"),
         }
     }

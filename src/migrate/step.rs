@@ -18,8 +18,8 @@ pub(super) type Keys = Vec<(Vec<u8>, Kind, usize)>;
 
 /// So much of a value is read with all the others: most are below a kilobyte.
 const READ: usize = 16 * 1024;
-/// A larger one is no session.
-const LARGEST: usize = 8 * 1024 * 1024;
+/// A larger one is no session: reading it would hold up the server.
+const LARGEST: usize = 4 * 1024 * 1024;
 /// So often a session is read again that changes while it is being migrated.
 const TRIES: u32 = 10;
 
@@ -33,6 +33,15 @@ pub(super) struct Step {
 struct Stored {
     bytes: Vec<u8>,
     expires_at: Option<SystemTime>,
+}
+
+/// What stands under some keys.
+struct Read {
+    /// By the server's clock.
+    now: SystemTime,
+    values: Vec<(usize, Stored)>,
+    /// Those that are longer than what was read, and when they expire.
+    large: Vec<(usize, Option<SystemTime>)>,
 }
 
 /// A session that is ready to be written.
@@ -84,7 +93,31 @@ impl Step {
         open: &[usize],
         report: &mut Report,
     ) -> Result<Vec<usize>, StoreError> {
-        let (now, values) = self.read(keys, open, report).await?;
+        let Read { now, values, large } = self.read(keys, open, report).await?;
+        let mut again = self.bring(keys, values, now, report).await?;
+        // One at a time: some hundreds of them would be more than there may be room for.
+        for (at, expires_at) in large {
+            let key = &keys[at].0;
+            let bytes: Vec<u8> = self.server.ask(&range(key, LARGEST + 1)).await?;
+            if bytes.len() > LARGEST {
+                report.invalid += 1;
+                report.problem(key, "it is larger than 4 MiB");
+                continue;
+            }
+            let value = vec![(at, Stored { bytes, expires_at })];
+            again.extend(self.bring(keys, value, now, report).await?);
+        }
+        Ok(again)
+    }
+
+    /// Writes what was read. Gives those that changed meanwhile.
+    async fn bring(
+        &self,
+        keys: &Keys,
+        values: Vec<(usize, Stored)>,
+        now: SystemTime,
+        report: &mut Report,
+    ) -> Result<Vec<usize>, StoreError> {
         let mut ready = Vec::with_capacity(values.len());
         for (at, value) in values {
             let (key, kind, id_at) = &keys[at];
@@ -117,7 +150,7 @@ impl Step {
         keys: &Keys,
         open: &[usize],
         report: &mut Report,
-    ) -> Result<(SystemTime, Vec<(usize, Stored)>), StoreError> {
+    ) -> Result<Read, StoreError> {
         let mut commands = Vec::with_capacity(2 * open.len());
         for &at in open {
             let key = &keys[at].0;
@@ -129,7 +162,7 @@ impl Step {
         // Before them: an expiry is then never taken for later than it is.
         let now = self.server.time().await?;
         let mut answers = self.server.ask_all(&commands).await?.into_iter();
-        let mut values = Vec::with_capacity(open.len());
+        let (mut values, mut large) = (Vec::with_capacity(open.len()), Vec::new());
         for &at in open {
             let (Some(range_), Some(left)) = (answers.next(), answers.next()) else {
                 break;
@@ -158,23 +191,13 @@ impl Step {
                     .map(|left| now + Duration::from_millis(left)),
                 Ok(_) | Err(_) => None,
             };
-            let bytes = if bytes.len() < READ {
-                bytes
+            if bytes.len() < READ {
+                values.push((at, Stored { bytes, expires_at }));
             } else {
-                self.whole(key).await?
-            };
-            if bytes.len() > LARGEST {
-                report.invalid += 1;
-                report.problem(key, "it is larger than 8 MiB");
-                continue;
+                large.push((at, expires_at));
             }
-            values.push((at, Stored { bytes, expires_at }));
         }
-        Ok((now, values))
-    }
-
-    async fn whole(&self, key: &[u8]) -> Result<Vec<u8>, StoreError> {
-        self.server.ask(&range(key, LARGEST + 1)).await
+        Ok(Read { now, values, large })
     }
 
     /// What a record becomes; `None` where its shape was not asked for.

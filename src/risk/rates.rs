@@ -66,7 +66,7 @@ impl Rates {
     }
 
     fn number(&self, now: SystemTime) -> u64 {
-        micros(now) / span_micros(self.window) & 0xffff
+        (micros(now) / span_micros(self.window)) & 0xffff
     }
 }
 

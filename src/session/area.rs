@@ -60,31 +60,31 @@ impl Area {
     ) -> Result<Self, ConfigError> {
         store.watch();
         let settled = demo.settle(&config)?;
-        let demos = Self::of(Kind::Demo, store.clone(), settled, Arc::clone(&events));
+        let store = ToldStore {
+            latencies: store.outage(Kind::User).map(|_| Arc::new(Latencies::new())),
+            store,
+            events,
+        };
+        let demos = Self::of(Kind::Demo, store.clone(), settled);
         let demos = Demos {
             area: Arc::new(demos),
             config: demo,
-            tallies: Default::default(),
         };
         Ok(Self {
             demos: Some(Arc::new(demos)),
-            ..Self::of(Kind::User, store, config, events)
+            ..Self::of(Kind::User, store, config)
         })
     }
 
-    fn of(kind: Kind, store: Shield, config: Config, events: Arc<Hub>) -> Self {
-        let ends = store.ends();
+    fn of(kind: Kind, store: ToldStore, config: Config) -> Self {
+        let ends = store.store.ends();
         Self {
             kind,
             demos: None,
             began: store.now(),
-            store: ToldStore {
-                latencies: store.outage(kind).map(|_| Latencies::new()),
-                store,
-                events: Arc::clone(&events),
-            },
+            events: Arc::clone(&store.events),
+            store,
             config,
-            events,
             clashed: AtomicBool::new(false),
             warned: AtomicBool::new(false),
             asks_for_ends: ends.is_none(),
@@ -123,12 +123,13 @@ impl fmt::Debug for Area {
     }
 }
 
-/// The store; its failures are told here, once and in number, however many requests run into them.
+/// The store; its failures are told here, once and in number, however many requests run into them. Clones are the same.
+#[derive(Clone)]
 pub(crate) struct ToldStore {
     store: Shield,
     events: Arc<Hub>,
     /// How long calls take: of a store that is not in this process.
-    latencies: Option<Latencies>,
+    latencies: Option<Arc<Latencies>>,
 }
 
 impl ToldStore {

@@ -192,7 +192,7 @@ impl Context {
 
     /// Makes the request's demo this user's; `None` where there is none to be had.
     async fn adopt_demo(&self, user: &UserId) -> Result<Option<DemoPointer>, Error> {
-        let (Some(demo), Some(demos)) = (self.demo(), &self.area.demos) else {
+        let Some(demo) = self.demo() else {
             return Ok(None);
         };
         let _turn = demo.turn().await;
@@ -222,7 +222,6 @@ impl Context {
             Ok(Renewed::Done(record)) => {
                 let now = self.area.store.now();
                 self.area.events.demo_adopted(now, &record);
-                demos.tallies.adopted.add();
                 Ok(Some(DemoPointer {
                     handle: record.handle(),
                     key: fresh.id(live.key.bucket).key(live.key.kind),

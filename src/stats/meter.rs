@@ -12,7 +12,7 @@ use crate::store::Mode;
 /// Something happened, so often.
 pub(crate) fn event(kind: &EventKind, count: u64) {
     let reason = match kind {
-        EventKind::Ended(reason) => reason.as_str(),
+        EventKind::Ended(reason) | EventKind::DemoEnded(reason) => reason.as_str(),
         EventKind::NotPromoted { reason } | EventKind::WriteLost { reason } => reason,
         EventKind::Mode { mode, .. } => mode.as_str(),
         EventKind::Risk { risk, .. } => risk.level.as_str(),

@@ -34,12 +34,12 @@ pub(crate) trait ErasedStore: Send + Sync {
     fn replace(&self, replace: Replace) -> StoreFuture<'_, Replaced>;
     fn end(&self, end: EndSessions) -> StoreFuture<'_, EndedSessions>;
     fn list(&self, user: UserId) -> StoreFuture<'_, Vec<Record>>;
+    fn migrated(&self, old: Digest) -> StoreFuture<'_, Option<RecordKey>>;
     fn record(&self, user: UserId, activity: Activity) -> StoreFuture<'_, ()>;
     fn log(&self, user: UserId) -> StoreFuture<'_, UserLog>;
     fn erase(&self, user: UserId) -> StoreFuture<'_, ()>;
     fn connections(&self) -> Option<Connections>;
     fn counts(&self, oldest: Duration) -> StoreFuture<'_, Option<Counts>>;
-    fn migrated(&self, old: Digest) -> StoreFuture<'_, Option<RecordKey>>;
 }
 
 impl<S: SessionStore> ErasedStore for S {
@@ -111,6 +111,10 @@ impl<S: SessionStore> ErasedStore for S {
         Box::pin(SessionStore::list(self, user))
     }
 
+    fn migrated(&self, old: Digest) -> StoreFuture<'_, Option<RecordKey>> {
+        Box::pin(SessionStore::migrated(self, old))
+    }
+
     fn record(&self, user: UserId, activity: Activity) -> StoreFuture<'_, ()> {
         Box::pin(SessionStore::record(self, user, activity))
     }
@@ -129,9 +133,5 @@ impl<S: SessionStore> ErasedStore for S {
 
     fn counts(&self, oldest: Duration) -> StoreFuture<'_, Option<Counts>> {
         Box::pin(SessionStore::counts(self, oldest))
-    }
-
-    fn migrated(&self, old: Digest) -> StoreFuture<'_, Option<RecordKey>> {
-        Box::pin(SessionStore::migrated(self, old))
     }
 }

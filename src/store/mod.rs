@@ -225,6 +225,17 @@ pub trait SessionStore: Send + Sync + 'static {
     /// A user's live sessions, newest first.
     fn list(&self, user: UserId) -> impl Future<Output = Result<Vec<Record>, StoreError>> + Send;
 
+    /// Where the session is that was migrated from an id of another system, by what stands for that id. It may be over
+    /// since, and is under another id once it was used.
+    ///
+    /// Default: nowhere, for a store that nothing is migrated to.
+    fn migrated(
+        &self,
+        _old: Digest,
+    ) -> impl Future<Output = Result<Option<RecordKey>, StoreError>> + Send {
+        std::future::ready(Ok(None))
+    }
+
     /// Writes down what a user did, as the application says.
     fn record(
         &self,
@@ -259,17 +270,6 @@ pub trait SessionStore: Send + Sync + 'static {
                 took: Duration::ZERO,
             }))
         }
-    }
-
-    /// Where the session is that was migrated from an id of another system, by what stands for that id. It may be over
-    /// since, and is under another id once it was used.
-    ///
-    /// Default: nowhere, for a store that nothing is migrated to.
-    fn migrated(
-        &self,
-        _old: Digest,
-    ) -> impl Future<Output = Result<Option<RecordKey>, StoreError>> + Send {
-        std::future::ready(Ok(None))
     }
 
     /// How many sessions of a kind are kept that are neither ended nor over, as far as the store knows without

@@ -242,46 +242,6 @@ async fn a_browser_without_cookies_is_told_so_after_signing_in() {
     browser.close().await;
 }
 
-#[tokio::test]
-async fn a_user_sees_what_happened_and_the_store_is_watched_live() {
-    let (showcase, driver) = (Showcase::start(&[]), Driver::start());
-    let browser = driver.browser().await;
-    browser.sign_in(&showcase, "alice").await;
-    browser.click("a[href='/security']").await;
-    browser.wait_for_heading("Security of alice").await;
-    browser.fill("resource", "/report").await;
-    browser.click("form.line button").await;
-    browser
-        .wait_for_count("section[aria-labelledby=activity] li", 1)
-        .await;
-    let history = browser.text("section[aria-labelledby=history] li").await;
-    assert!(history.contains("Signed in"), "{history}");
-    browser.picture("security").await;
-
-    let store = format!("{}/store", showcase.url());
-    browser.goto(&store).await.expect(DONE);
-    browser.wait_for_heading("The store").await;
-    let mut other = showcase.signed_in("bob");
-    // Without loading the page again.
-    let began = Instant::now();
-    let shows = async |count: &str| {
-        while browser.text("#user").await != count {
-            assert!(began.elapsed() < PATIENCE, "{count} sessions are shown");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    shows("2").await;
-    tokio::task::spawn_blocking(move || other.post("/api/logout"))
-        .await
-        .unwrap();
-    shows("1").await;
-    let line = browser.find(Locator::Id("line")).await.expect(DONE);
-    let points = line.attr("points").await.expect(DONE).unwrap_or_default();
-    assert!(points.split(' ').count() >= 2, "it moves: {points}");
-    browser.picture("store").await;
-    browser.close().await;
-}
-
 /// The demo of whoever has no script, and what the browser makes of its cookie.
 #[tokio::test]
 async fn a_demo_is_chosen_held_and_kept_by_signing_in() {
@@ -360,4 +320,44 @@ async fn a_demo_is_chosen_held_and_kept_by_signing_in() {
     }
     laptop.close().await;
     phone.close().await;
+}
+
+#[tokio::test]
+async fn a_user_sees_what_happened_and_the_store_is_watched_live() {
+    let (showcase, driver) = (Showcase::start(&[]), Driver::start());
+    let browser = driver.browser().await;
+    browser.sign_in(&showcase, "alice").await;
+    browser.click("a[href='/security']").await;
+    browser.wait_for_heading("Security of alice").await;
+    browser.fill("resource", "/report").await;
+    browser.click("form.line button").await;
+    browser
+        .wait_for_count("section[aria-labelledby=activity] li", 1)
+        .await;
+    let history = browser.text("section[aria-labelledby=history] li").await;
+    assert!(history.contains("Signed in"), "{history}");
+    browser.picture("security").await;
+
+    let store = format!("{}/store", showcase.url());
+    browser.goto(&store).await.expect(DONE);
+    browser.wait_for_heading("The store").await;
+    let mut other = showcase.signed_in("bob");
+    // Without loading the page again.
+    let began = Instant::now();
+    let shows = async |count: &str| {
+        while browser.text("#user").await != count {
+            assert!(began.elapsed() < PATIENCE, "{count} sessions are shown");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    shows("2").await;
+    tokio::task::spawn_blocking(move || other.post("/api/logout"))
+        .await
+        .unwrap();
+    shows("1").await;
+    let line = browser.find(Locator::Id("line")).await.expect(DONE);
+    let points = line.attr("points").await.expect(DONE).unwrap_or_default();
+    assert!(points.split(' ').count() >= 2, "it moves: {points}");
+    browser.picture("store").await;
+    browser.close().await;
 }

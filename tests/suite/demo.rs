@@ -8,16 +8,19 @@ use axum::Router;
 use axum::extract::Path;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use futures_util::FutureExt;
 use http::{StatusCode, header};
+use sessile::event::EventKind;
 use sessile::store::wrappers::{Call, Holding, Slow, Spy};
 use sessile::{
-    Demo, DemoSession, Error, Kind, Outage, Session, SessionLayer, SessionLayerBuilder,
+    Demo, DemoSession, EndReason, Error, Kind, Outage, Session, SessionLayer, SessionLayerBuilder,
     SessionStore, Sessions, UserSession,
 };
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
 use crate::cancellation::at_every_place;
+use crate::events::Collector;
 use crate::harness::{Client, HOUR, MINUTE, Reply, memory, routes};
 use crate::stores::{Asked, TestStore, on_every_store};
 
@@ -160,6 +163,71 @@ async fn a_demo_is_started_once_and_its_conversation_goes_on(store: impl TestSto
     assert_eq!(client.post("/demo/end").await.ok(), "committed");
     assert_eq!(client.cookies.get(DEMO), None);
     assert_eq!(client.get("/demo/counts").await.ok(), "1 1 0 1");
+}
+
+/// Whoever counts users' sessions by their events must not count demos.
+async fn r53_what_happens_to_a_demo_has_names_of_its_own(store: impl TestStore) {
+    let (told, _guard) = Collector::install();
+    let layer = SessionLayer::builder(store)
+        .demo_steps(1)
+        .demo_budget(2)
+        .build()
+        .unwrap();
+    let sessions = layer.sessions();
+    let mut events = sessions.events();
+    let app = pages().layer(layer);
+    let mut client = Client::new(&app);
+    client.address = Some("192.0.2.1".parse().unwrap());
+    let end = async |client: &mut Client| {
+        for path in ["/demo/start/media", "/demo/say/one", "/demo/say/two"] {
+            client.post(path).await.ok();
+        }
+        let handle = client.get("/demo/there").await.ok();
+        client.post("/demo/end").await.ok();
+        handle
+    };
+    end(&mut client).await;
+    client.post("/demo/start/media").await.ok();
+    client.post("/adopt/alice").await.ok();
+    let handle = end(&mut client).await;
+    client.post("/demo/start/media").await;
+    client.post("/logout").await.ok();
+    let expected = [
+        "demo_started - -",
+        "demo_completed - -",
+        "demo_ended logged_out -",
+        "demo_started - -",
+        "demo_adopted - alice",
+        "signed_in - alice",
+        "demo_completed - alice",
+        "demo_ended logged_out alice",
+        "demo_refused - -",
+        "ended logged_out alice",
+    ];
+    assert_eq!(told.take(), expected);
+    let mut heard = Vec::new();
+    while let Some(Some(event)) = tokio::task::unconstrained(events.recv()).now_or_never() {
+        heard.push(event.unwrap());
+    }
+    let names: Vec<_> = heard.iter().map(|event| event.kind.as_str()).collect();
+    assert_eq!(
+        names,
+        expected.map(|line| line.split(' ').next().unwrap_or_default())
+    );
+    let EventKind::DemoEnded(EndReason::LoggedOut) = heard[7].kind else {
+        panic!("{:?}", heard[7]);
+    };
+    assert_eq!(heard[7].handle.unwrap().to_string(), handle);
+    // And so have the figures.
+    let stats = sessions.stats().await;
+    assert_eq!((stats.count("ended"), stats.count("demo_ended")), (1, 2));
+    assert_eq!(stats.ended_for(EndReason::LoggedOut), 1);
+    assert_eq!(stats.demos, sessions.demo_counts());
+    let demos = stats.demos;
+    assert_eq!(
+        (demos.started, demos.completed, demos.adopted, demos.ended),
+        (2, 2, 1, 2)
+    );
 }
 
 async fn a_demo_and_a_users_session_are_beside_each_other(store: impl TestStore) {
@@ -534,6 +602,7 @@ async fn so_many_demos_may_be_started_from_an_address_and_one_more_is_429(store:
 }
 
 on_every_store!(
+    r53_what_happens_to_a_demo_has_names_of_its_own,
     a_demo_and_a_users_session_are_beside_each_other,
     a_demo_is_started_once_and_its_conversation_goes_on,
     inv01_a_message_on_its_way_does_not_revive_a_demo,
@@ -602,6 +671,21 @@ async fn steps_are_the_demos_own_from_its_start() {
     assert_eq!(client.get("/demo").await.ok(), "media 1 50 active");
     let mut later = also(&with(SessionLayer::builder(store).demo_steps(10)), &client);
     assert_eq!(later.get("/demo").await.ok(), "media 1 50 active");
+}
+
+#[tokio::test]
+async fn r10_a_demos_cookie_has_the_strongest_prefix_that_its_attributes_allow() {
+    let builder = || SessionLayer::builder(memory().0).cookie_name("session");
+    for (builder, name) in [
+        (builder(), "__Host-demo"),
+        (builder().cookie_domain("example.org"), "__Secure-demo"),
+        (builder().cookie_path("/app"), "__Secure-demo"),
+        (builder().insecure_cookies(), "demo"),
+        (builder().demo_cookie_name("trial"), "trial"),
+    ] {
+        let client = started(&with(builder)).await;
+        assert_eq!(client.cookies.keys().collect::<Vec<_>>(), [name]);
+    }
 }
 
 #[test]

@@ -14,7 +14,7 @@ const NOWHERE: &str = "redis://127.0.0.1:1";
 
 #[test]
 fn a_bad_option_is_explained_in_five_lines_and_ends_with_2() {
-    let cases: [(&[&str], &str); 24] = [
+    let cases: [(&[&str], &str); 29] = [
         (&["--bogus"], "--bogus"),
         (&["extra"], "extra"),
         (&["--idle"], "--idle"),
@@ -27,6 +27,11 @@ fn a_bad_option_is_explained_in_five_lines_and_ends_with_2() {
         (&["--idle", "0.0001"], "millisecond"),
         (&["--limit", "0"], "--limit"),
         (&["--limit", "many"], "many"),
+        (&["--demo-ttl", "0"], "'0'"),
+        (&["--demo-ttl", "1e12"], "of demos"),
+        (&["--demo-ttl", "a day"], "a day"),
+        (&["--demo-budget", "0"], "--demo-budget"),
+        (&["--demo-budget", "-1"], "--demo-budget"),
         (&["--at-limit", "shrug"], "end-oldest, refuse"),
         (&["--listen", "here"], "here"),
         (&["--trusted-proxy", "10.0.0.0/99"], "10.0.0.0/99"),
@@ -159,6 +164,11 @@ fn the_cookie_is_bound_to_the_host_unless_asked_otherwise() {
         set.contains("; HttpOnly") && set.contains("; SameSite=Lax"),
         "{set}"
     );
+    let open = Showcase::start(&["--insecure-cookies"])
+        .client()
+        .post("/api/demo");
+    let set = open.set_cookie().unwrap();
+    assert!(set.starts_with("demo=") && !set.contains("Secure"), "{set}");
 }
 
 #[test]

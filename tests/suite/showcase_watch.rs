@@ -177,11 +177,25 @@ fn figures_are_json_and_prometheus_text() {
         (&stats["policy"]["idle_seconds"], &stats["pool"]),
         (&json!(1800.0), &json!(null))
     );
+    let mut visitor = crate::showcase_demo::started(&showcase, "media");
+    let stats = client.get("/api/stats").json();
+    assert_eq!(stats["live"]["demo"], 1);
+    assert_eq!(visitor.delete("/api/demo").status, 204);
+    let stats = client.get("/api/stats").json();
+    assert_eq!(
+        (&stats["live"]["demo"], &stats["demos"]),
+        (
+            &json!(0),
+            &json!({"started": 1, "completed": 0, "adopted": 0, "ended": 1})
+        )
+    );
+    assert_eq!(stats["ended"]["logged_out"], 0);
     client.post("/api/logout");
     let text = client.get("/metrics").text();
     for line in [
         "sessile_events_total{event=\"signed_in\",reason=\"\"} 2",
         "sessile_events_total{event=\"ended\",reason=\"logged_out\"} 1",
+        "sessile_events_total{event=\"demo_ended\",reason=\"logged_out\"} 1",
         "sessile_live_sessions{kind=\"user\"} 1",
         "sessile_mode{mode=\"healthy\"} 1",
     ] {

@@ -206,6 +206,19 @@ async fn what_is_in_memory_for_an_outage_shows_and_goes_back() {
     assert!(sessions.stats().await.count("promoted") == 1);
 }
 
+#[tokio::test]
+async fn what_is_asked_for_demos_is_measured_with_the_rest() {
+    let server = Server::start();
+    let layer = SessionLayer::new(RedisStore::connect(&server.url()).await.unwrap());
+    let sessions = layer.sessions();
+    let app = crate::demo::pages().layer(layer);
+    for _ in 0..20 {
+        Client::new(&app).post("/demo/start/media").await.ok();
+    }
+    let calls = sessions.stats().await.latency.unwrap().calls;
+    assert!(calls >= 20, "{calls}");
+}
+
 on_every_store! {
     what_has_happened_here_is_counted_exactly,
     live_sessions_are_counted_and_go_back_to_none,

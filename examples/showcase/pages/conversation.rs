@@ -7,7 +7,7 @@ use sessile::{EndReason, Error, Industry, UserId};
 
 use super::demo::LONGEST;
 use super::home::lost_cookie;
-use super::look::{Page, from_now, instant};
+use super::look::{Page, from_now, instant, span};
 use crate::{Server, assistant};
 
 /// No more of a long conversation is shown.
@@ -25,7 +25,10 @@ pub(super) fn choice(server: &Server, gone: Option<&Error>, lost: Option<&str>) 
         h1 { "Start a demo" }
         @if let Some(did) = lost { (lost_cookie(server, did)) }
         @else if let Some(gone) = gone { (why_it_is_over(gone)) }
-        p { "A conversation with an assistant of your industry. It lasts a day, and nobody needs to sign in for it." }
+        p {
+            "A conversation with an assistant of your industry. It lasts " (span(server.options.demo_ttl))
+            ", and nobody needs to sign in for it."
+        }
         form.choice method="post" action="/demo/start" {
             @for industry in &Industry::KNOWN {
                 button name="industry" value=(industry) {
@@ -64,6 +67,7 @@ pub(super) fn page(
     let main = html! {
         h1 { (title) }
         @if let Some(did) = lost { (lost_cookie(server, did)) }
+        @if let Some(user) = &whose.demos { p.kept { "This conversation is kept for " strong { (user) } "." } }
         (how_far(status))
         section aria-labelledby="talk" {
             h2 id="talk" { "Conversation" }
@@ -79,7 +83,7 @@ pub(super) fn page(
                 button { "Send" }
             }
         }
-        (keeping(whose))
+        @if whose.demos.is_none() { (keeping(whose.here.as_ref())) }
         (ending())
     };
     Page {
@@ -175,24 +179,20 @@ fn known(name: &str, value: &Value) -> String {
     }
 }
 
-fn keeping(whose: &Whose) -> Markup {
+/// For a demo that is nobody's yet.
+fn keeping(user: Option<&UserId>) -> Markup {
     html! {
-        @match (&whose.demos, &whose.here) {
-            (Some(user), _) => {
-                p.kept { "This conversation is kept for " strong { (user) } "." }
-            }
+        @match user {
             // They may have signed in long ago, and bringing something along is a sign-in: a real application asks for the
             // password here, too.
-            (None, Some(user)) => {
-                section aria-labelledby="keep" {
-                    h2 id="keep" { "Keep this conversation" }
-                    p.about { "It is nobody’s yet." }
-                    form method="post" action="/demo/keep" {
-                        button name="user" value=(user) { "Keep it for " (user) }
-                    }
+            Some(user) => section aria-labelledby="keep" {
+                h2 id="keep" { "Keep this conversation" }
+                p.about { "It is nobody’s yet." }
+                form method="post" action="/demo/keep" {
+                    button name="user" value=(user) { "Keep it for " (user) }
                 }
-            }
-            (None, None) => (sign_in("Sign in and keep this conversation")),
+            },
+            None => (sign_in("Sign in and keep this conversation")),
         }
     }
 }

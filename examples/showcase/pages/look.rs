@@ -63,14 +63,14 @@ pub(super) fn from_now(at: SystemTime) -> Markup {
 
 fn distance(at: SystemTime) -> String {
     match at.duration_since(SystemTime::now()) {
-        Ok(ahead) => format!("in {}", rough(ahead)),
+        Ok(ahead) => format!("in {}", span(ahead)),
         Err(past) if past.duration() < Duration::from_secs(5) => "just now".into(),
-        Err(past) => format!("{} ago", rough(past.duration())),
+        Err(past) => format!("{} ago", span(past.duration())),
     }
 }
 
 /// In the largest unit of which there are two or more, rounded.
-fn rough(span: Duration) -> String {
+pub(super) fn span(span: Duration) -> String {
     let seconds = span.as_secs();
     match seconds {
         0..120 => format!("{seconds} s"),

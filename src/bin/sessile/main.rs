@@ -23,6 +23,7 @@ mod output;
 use std::fmt::Display;
 use std::io::Write;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use sessile::{Outage, RedisStore, SessionLayer, Sessions, StoreError};
 
@@ -87,10 +88,9 @@ async fn run(options: Options) -> Result<Outcome, Failure> {
 
 /// The store that is asked for. Whoever waits for an answer here waits longer than a request does.
 pub(crate) async fn store(place: &Place) -> Result<RedisStore, Failure> {
-    let patience = std::time::Duration::from_secs(10);
     let mut builder = RedisStore::builder(&place.redis)
-        .command_timeout(patience)
-        .operation_timeout(patience);
+        .command_timeout(Duration::from_secs(2))
+        .operation_timeout(Duration::from_secs(10));
     if let Some(namespace) = &place.namespace {
         builder = builder.namespace(namespace);
     }

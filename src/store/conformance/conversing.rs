@@ -25,14 +25,14 @@ fn message(text: &str) -> NewMessage {
     }
 }
 
-fn demo_key<S: SessionStore>(case: &Case<S>) -> RecordKey {
+pub(super) fn demo_key<S: SessionStore>(case: &Case<S>) -> RecordKey {
     RecordKey {
         kind: Kind::Demo,
         ..case.key()
     }
 }
 
-async fn demo<S: SessionStore>(case: &Case<S>) -> Made {
+pub(super) async fn demo<S: SessionStore>(case: &Case<S>) -> Made {
     let (key, new) = (demo_key(case), case.stranger());
     assert_eq!(case.create(key, &new).await, Created::Created(Vec::new()));
     Made {
@@ -245,7 +245,7 @@ pub async fn rule_17_what_is_over_takes_no_message<S: SessionStore>(store: Arc<S
     let at = case.now() - Duration::from_secs(3600);
     let over = NewRecord {
         created_at: at,
-        seen: seen(at),
+        seen: seen(case.now() - Duration::from_secs(20)),
         absolute_end: case.now() - Duration::from_secs(10),
         ..case.stranger()
     };

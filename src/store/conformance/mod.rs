@@ -178,6 +178,7 @@ macro_rules! store_conformance {
                 rule_14_a_sign_in_that_is_too_large_changes_nothing
                 rule_15_what_is_long_over_is_gone_for_everybody
                 rule_16_any_user_id_will_do
+                rule_18_a_demo_stands_in_nobodys_history
                 rule_18_a_history_is_bounded
                 rule_18_activities_are_kept_as_they_were_recorded
                 rule_18_each_of_several_that_end_stands_there

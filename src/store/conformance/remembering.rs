@@ -3,6 +3,7 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
+use super::conversing::{demo, demo_key};
 use super::fixture::{Case, HOUR, MINUTE, digest, handle, ok, set, sign_in, signing_in, together};
 use crate::id::Handle;
 use crate::record::{Activity, EndReason, HistoryEntry, HistoryEvent, Record, UserLog};
@@ -253,6 +254,36 @@ pub async fn rule_18_a_history_is_bounded(store: Arc<impl SessionStore>) {
         (told[0].0.as_str(), told[told.len() - 1].0.as_str()),
         ("regenerated", "ended logged_out")
     );
+}
+
+/// A demo is nobody's to remember, also where it carries a user: its steps are in no history.
+pub async fn rule_18_a_demo_stands_in_nobodys_history(store: Arc<impl SessionStore>) {
+    let case = Case::new(store);
+    let renewals = [
+        Renewal::SameSession,
+        Renewal::Adopted(case.user.clone()),
+        Renewal::SameSession,
+    ];
+    let mut key = demo(&case).await.key;
+    for renewal in renewals {
+        let next = digest();
+        let replaced = case.replace(key, next, renewal).await;
+        assert!(
+            matches!(replaced, Replaced::Replaced { .. }),
+            "{replaced:?}"
+        );
+        key = key.sibling(next);
+    }
+    assert!(case.live(key).await.user().is_some());
+    case.end_one(key).await;
+    // One that is the user's from its beginning.
+    let key = demo_key(&case);
+    assert_eq!(
+        case.create(key, &case.new_record()).await,
+        Created::Created(Vec::new())
+    );
+    case.end_one(key).await;
+    assert_eq!(log(&case).await, UserLog::default());
 }
 
 /// What the application recorded is given back as it was, newest first, and bounded.

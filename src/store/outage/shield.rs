@@ -573,6 +573,13 @@ impl Shield {
         }
     }
 
+    /// Where the session is that was migrated from an old id. Nothing of it is kept here: while the store is away, nobody
+    /// can tell.
+    pub(crate) async fn migrated(&self, old: Digest) -> Result<Option<RecordKey>, StoreError> {
+        let bucket = crate::legacy::pointer_bucket(&old);
+        self.if_up(bucket, self.store.migrated(old)).await
+    }
+
     /// What a user did.
     pub(crate) async fn record(&self, user: UserId, activity: Activity) -> Result<(), StoreError> {
         let bucket = self.bucket(&user);
@@ -621,30 +628,6 @@ impl Shield {
             Err(error) => away.failed(&part, sent, error),
         }
         answer
-    }
-
-    /// Where the session is that was migrated from an old id. Nothing of it is kept here: while the store is away, nobody
-    /// can tell.
-    pub(crate) async fn migrated(&self, old: Digest) -> Result<Option<RecordKey>, StoreError> {
-        let Some(away) = &self.away else {
-            return self.store.migrated(old).await;
-        };
-        away.watch();
-        let part = away.part(crate::legacy::pointer_bucket(&old));
-        let sent = part.epoch();
-        if !sent.is_up() {
-            return Err(away.error());
-        }
-        match self.store.migrated(old).await {
-            Ok(target) => {
-                part.answered(sent);
-                Ok(target)
-            }
-            Err(error) => {
-                away.failed(&part, sent, &error);
-                Err(error)
-            }
-        }
     }
 
     fn bucket_of(&self, scope: &EndScope) -> Bucket {

@@ -72,10 +72,10 @@ use crate::record::{Activity, End, EndReason, Entry, HistoryEntry, Record, UserL
 /// | [`load`](SessionStore::load) | one `GET`; of a demo session one `EVALSHA`, which gives its conversation too |
 /// | [`load_each`](SessionStore::load_each) | as many `GET`s, in one pipeline |
 /// | [`create`](SessionStore::create), [`apply`](SessionStore::apply), [`replace`](SessionStore::replace), [`end`](SessionStore::end), [`list`](SessionStore::list), [`append`](SessionStore::append), [`spend`](SessionStore::spend) | one `EVALSHA` |
+/// | [`migrated`](SessionStore::migrated) | one `GET` |
 /// | [`record`](SessionStore::record), [`erase`](SessionStore::erase) | one `EVALSHA`, one `DEL` |
 /// | [`log`](SessionStore::log) | two `LRANGE`s, in one pipeline |
 /// | [`counts`](SessionStore::counts) | one `GET`; and where the count is too old, and nobody is at it, a `SET`, a count in small steps, a `SET`, a `DEL` |
-/// | [`migrated`](SessionStore::migrated) | one `GET` |
 /// | [`count`](SessionStore::count) | as many `SCAN`s and `GETRANGE`s as it takes: for administration, never in a request |
 /// | [`beat`](SessionStore::beat) | one pipeline to one primary: `TIME`, one `EVALSHA`, `INFO server`, `INFO replication` |
 /// | once a second | one `TIME` to each primary whose clock no `beat` has just read |
@@ -451,6 +451,24 @@ impl SessionStore for RedisStore {
         Ok(records)
     }
 
+    async fn migrated(&self, old: Digest) -> Result<Option<RecordKey>, StoreError> {
+        let key = self.0.keys.pointer(&old);
+        let sent = self.0.servers.send(
+            legacy::pointer_bucket(&old),
+            self.until(),
+            Again::Freely,
+            |_| {
+                let mut command = redis::cmd("GET");
+                command.arg(&key);
+                command
+            },
+        );
+        Ok(match sent.await?.value {
+            redis::Value::BulkString(bytes) => Pointer::read(&bytes).map(|pointer| pointer.target),
+            _ => None,
+        })
+    }
+
     async fn record(&self, user: UserId, activity: Activity) -> Result<(), StoreError> {
         let keys = &self.0.keys;
         let reply = self
@@ -498,24 +516,6 @@ impl SessionStore for RedisStore {
             .send(bucket, until, Again::Freely, |_| command.clone());
         sent.await?;
         Ok(())
-    }
-
-    async fn migrated(&self, old: Digest) -> Result<Option<RecordKey>, StoreError> {
-        let key = self.0.keys.pointer(&old);
-        let sent = self.0.servers.send(
-            legacy::pointer_bucket(&old),
-            self.until(),
-            Again::Freely,
-            |_| {
-                let mut command = redis::cmd("GET");
-                command.arg(&key);
-                command
-            },
-        );
-        Ok(match sent.await?.value {
-            redis::Value::BulkString(bytes) => Pointer::read(&bytes).map(|pointer| pointer.target),
-            _ => None,
-        })
     }
 
     async fn count(&self, kind: Kind) -> Result<u64, StoreError> {

@@ -154,7 +154,8 @@ async fn end(store: &Inner, key: &RecordKey) -> bool {
         return false;
     };
     for session in &ended.sessions {
-        event::ended(session.handle, session.user.as_ref(), EndReason::LoggedOut);
+        let user = session.user.as_ref();
+        event::ended(key.kind, session.handle, user, EndReason::LoggedOut);
     }
     store.pursuit.done(key, now);
     true

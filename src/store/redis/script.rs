@@ -49,10 +49,10 @@ pub(super) static LIST: LazyLock<Script> =
     LazyLock::new(|| Script::new(&[LIB, include_str!("scripts/list.lua")]));
 #[cfg(feature = "admin")]
 pub(super) static BRING: LazyLock<Script> =
-    LazyLock::new(|| Script::new(&[LIB, include_str!("scripts/bring.lua")]));
+    LazyLock::new(|| Script::new(&[include_str!("scripts/bring.lua")]));
 #[cfg(feature = "admin")]
 pub(super) static RELIST: LazyLock<Script> =
-    LazyLock::new(|| Script::new(&[LIB, BURY, include_str!("scripts/relist.lua")]));
+    LazyLock::new(|| Script::new(&[LIB, BURY, HISTORY, include_str!("scripts/relist.lua")]));
 #[cfg(feature = "admin")]
 pub(super) static UNLIST: LazyLock<Script> =
     LazyLock::new(|| Script::new(&[LIB, BURY, include_str!("scripts/unlist.lua")]));

@@ -66,10 +66,10 @@ macro_rules! stores_around {
                 replace(replace: $crate::store::Replace) -> $crate::store::Replaced, Replace;
                 end(end: $crate::store::EndSessions) -> $crate::store::EndedSessions, End;
                 list(user: $crate::id::UserId) -> Vec<$crate::record::Record>, List;
+                migrated(old: $crate::id::Digest) -> Option<$crate::id::RecordKey>, Migrated;
                 record(user: $crate::id::UserId, activity: $crate::record::Activity) -> (), Record;
                 log(user: $crate::id::UserId) -> $crate::record::UserLog, Log;
                 erase(user: $crate::id::UserId) -> (), Erase;
-                migrated(old: $crate::id::Digest) -> Option<$crate::id::RecordKey>, Migrated;
                 count(kind: $crate::id::Kind) -> u64, Count;
                 counts(oldest: std::time::Duration) -> Option<$crate::store::Counts>, Counts;
                 beat(part: $crate::store::Part, least: u64) -> $crate::store::Beat, Beat;
@@ -116,14 +116,14 @@ pub enum Call {
     End,
     /// [`SessionStore::list`].
     List,
+    /// [`SessionStore::migrated`].
+    Migrated,
     /// [`SessionStore::record`].
     Record,
     /// [`SessionStore::log`].
     Log,
     /// [`SessionStore::erase`].
     Erase,
-    /// [`SessionStore::migrated`].
-    Migrated,
     /// [`SessionStore::count`].
     Count,
     /// [`SessionStore::counts`].
@@ -144,10 +144,10 @@ impl Call {
         Self::Replace,
         Self::End,
         Self::List,
+        Self::Migrated,
         Self::Record,
         Self::Log,
         Self::Erase,
-        Self::Migrated,
         Self::Count,
         Self::Counts,
         Self::Beat,

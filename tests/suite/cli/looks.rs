@@ -1,6 +1,6 @@
 //! list, show, stats, end, end-all, cleanup.
 
-use sessile::{Handle, RedisStore, SessionStore};
+use sessile::{EndReason, Handle, HistoryEvent, RedisStore, SessionStore};
 
 use super::fixture::{made, on};
 use crate::support::Server;
@@ -208,4 +208,10 @@ async fn inv02_a_session_that_is_in_no_list_and_from_before_the_end_of_all_ends(
     assert_eq!((&json["listed"], &json["ended"]), (&0.into(), &1.into()));
     let json = on(&server, &["show", &handle.to_string(), "--json"]).json();
     assert_eq!(json["end"]["reason"], "revoked");
+    let history = store.log("alice".into()).await.unwrap().history;
+    assert_eq!(history[0].handle, handle);
+    let HistoryEvent::Ended { reason, .. } = &history[0].event else {
+        panic!("{history:?}");
+    };
+    assert_eq!(*reason, EndReason::Revoked);
 }

@@ -1,6 +1,5 @@
 //! A person whose browser still has the old cookie.
 
-use cookie::Cookie;
 use fantoccini::Locator;
 use sessile::SessionStore;
 
@@ -26,10 +25,8 @@ async fn a_browser_with_an_old_cookie_is_signed_in_and_gets_a_new_one() {
     let (showcase, driver) = (Showcase::on(&server.url(), &options), Driver::start());
     let browser = driver.browser().await;
     browser.goto(showcase.url()).await.unwrap();
-    browser
-        .add_cookie(Cookie::new("session", OLD))
-        .await
-        .unwrap();
+    let old = format!("document.cookie = 'session={OLD}; path=/'");
+    browser.execute(&old, Vec::new()).await.unwrap();
     for _ in 0..2 {
         browser.goto(showcase.url()).await.unwrap();
         let hello = Locator::XPath("//h1[normalize-space()='Hello alice']");

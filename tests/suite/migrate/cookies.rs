@@ -335,7 +335,23 @@ async fn an_old_demo_id_opens_its_demo_once_with_all_that_was_said() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_showcase_opens_a_migrated_session_by_its_old_cookie() {
-    let (server, store) = moved(&[RANDOM, GUESSABLE]).await;
+    let (server, store) = place().await;
+    for id in [RANDOM, GUESSABLE] {
+        put(
+            &server,
+            &format!("session:{id}"),
+            record("alice").as_bytes(),
+            Some(HOUR),
+        );
+        let demo = r#"{"industry": "media", "started_at": "2025-03-04T09:45:42+00:00", "messages": [{"role": "user", "content": "old", "timestamp": "2025-03-04T09:45:43+00:00"}]}"#;
+        put(
+            &server,
+            &format!("demo:session:{id}"),
+            demo.as_bytes(),
+            Some(HOUR),
+        );
+    }
+    assert!(migrate(&store).await.is_complete());
     let until = humantime::format_rfc3339_seconds(store.now() + HOUR).to_string();
     let options = ["--insecure-cookies", "--accept-legacy", &until];
     let showcase = Showcase::on(&server.url(), &options);
@@ -362,5 +378,13 @@ async fn the_showcase_opens_a_migrated_session_by_its_old_cookie() {
                 .is_some_and(|cookie| cookie.starts_with("session=") && !cookie.contains(id))
         );
         assert_eq!(client.get("/api/data/cart").text(), "\"apple\"");
+        client.demo = Some(format!("demo={id}"));
+        let status = client.get("/api/demo").json();
+        assert_eq!(status["industry"], "media");
+        assert_eq!(status["started_at"], "2025-03-04T09:45:42.000Z");
+        assert_ne!(client.demo, Some(format!("demo={id}")));
+        let messages = client.get("/api/demo/messages").json();
+        assert_eq!(messages[0]["content"], "old");
+        assert_eq!(messages[0]["timestamp"], "2025-03-04T09:45:43.000Z");
     }
 }

@@ -429,9 +429,13 @@ async fn what_the_server_never_drops_gets_an_end_from_its_last_request_on() {
         r#"{{"user_id": "u1", "created_at": "{now}", "last_activity": "{now}", "session_timeout": 2}}"#
     );
     put(&server, "session:no-expiry", bytes.as_bytes(), None);
+    let ages = Duration::from_secs(10_000_000_000);
+    put(&server, "session:ages", bytes.as_bytes(), Some(ages));
     fixture::migrate(&store).await;
     let record = session(&store, Kind::User, "no-expiry").await.unwrap();
     assert_eq!(record.absolute_end(), record.seen_at() + 2 * HOUR);
+    let record = session(&store, Kind::User, "ages").await.unwrap();
+    assert!(record.absolute_end() <= store.now() + 400 * 24 * HOUR);
     assert!(server.dump().iter().all(|entry| entry.ttl.is_some()));
 }
 

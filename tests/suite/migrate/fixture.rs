@@ -21,7 +21,10 @@ pub(super) fn at(since_1970: Duration) -> SystemTime {
 /// A Redis, and a store in it.
 pub(super) async fn place() -> (Server, RedisStore) {
     let server = Server::start();
-    let store = RedisStore::connect(&server.url()).await.unwrap();
+    // Its deadlines are far away: nothing here depends on speed, and the machine may be busy.
+    let far = Duration::from_secs(20);
+    let builder = RedisStore::builder(&server.url()).command_timeout(far);
+    let store = builder.operation_timeout(far).connect().await.unwrap();
     (server, store)
 }
 

@@ -107,7 +107,9 @@ impl RedisStore {
             Some(_) => command.arg(bring.made_at.map_or(0, micros)),
             None => command.arg(""),
         };
-        command.arg(micros(end + KEPT)).arg(MOST_SESSIONS);
+        command
+            .arg(micros(end + KEPT) / 1000 + 1)
+            .arg(MOST_SESSIONS);
         for message in bring.messages {
             command.arg(message);
         }

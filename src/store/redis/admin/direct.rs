@@ -6,16 +6,20 @@ use redis::{Cmd, FromRedisValue, Pipeline, RedisError, Value};
 
 use super::super::servers::Primary;
 use super::super::{Inner, RedisStore};
-use crate::store::StoreError;
+use crate::store::{Failure, StoreError};
 
-/// Whoever administers waits longer than a request does.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// The most that one attempt may take.
+const ATTEMPT: Duration = Duration::from_secs(30);
+/// What came to nothing is asked again so much later.
+const AGAIN: Duration = Duration::from_millis(200);
 
 /// One of the servers that hold records.
 #[derive(Debug, Clone)]
 pub(crate) struct Direct {
     primary: Primary,
     is_alone: bool,
+    /// For so long it is asked again while it is away.
+    patience: Duration,
 }
 
 /// A step of a scan.
@@ -27,14 +31,18 @@ pub(crate) struct Scanned {
 }
 
 impl RedisStore {
-    /// Every server that holds records.
-    pub(crate) async fn direct(&self) -> Result<Vec<Direct>, StoreError> {
+    /// Every server that holds records. While one is away it is asked again for as long as the patience lasts.
+    pub(crate) async fn direct(&self, patience: Duration) -> Result<Vec<Direct>, StoreError> {
         let servers = &self.inner().servers;
         let is_alone = servers.is_alone();
         let primaries = servers.primaries().await?;
         Ok(primaries
             .into_iter()
-            .map(|primary| Direct { primary, is_alone })
+            .map(|primary| Direct {
+                primary,
+                is_alone,
+                patience,
+            })
             .collect())
     }
 
@@ -61,17 +69,28 @@ impl Direct {
 
     /// Sends a command that is the same when it is sent twice.
     pub(crate) async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, StoreError> {
-        let value = self
-            .primary
-            .send(Instant::now() + PATIENCE, command)
-            .await?;
-        redis::from_redis_value(value).map_err(|error| {
-            StoreError::new(format!("Redis gave an answer that does not fit: {error}"))
-        })
+        let until = Instant::now() + self.patience;
+        loop {
+            let error = match self.primary.send(Instant::now() + ATTEMPT, command).await {
+                Ok(value) => {
+                    return redis::from_redis_value(value).map_err(|error| {
+                        StoreError::new(format!("Redis gave an answer that does not fit: {error}"))
+                    });
+                }
+                Err(error) => StoreError::from(error),
+            };
+            let is_away = match error.failure() {
+                Failure::Unreachable | Failure::Silent | Failure::Refused => true,
+                Failure::Full | Failure::Other => false,
+            };
+            if !is_away || Instant::now() + AGAIN >= until {
+                return Err(error);
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
     }
 
-    /// Sends commands in one go; each has its own answer. They must be the same when they are sent twice: what was cut
-    /// is sent again, as long as the patience lasts.
+    /// Sends commands in one go; each has its own answer. They must be the same when they are sent twice.
     pub(crate) async fn ask_all(
         &self,
         commands: &[Cmd],
@@ -83,14 +102,19 @@ impl Direct {
         for command in commands {
             pipeline.add_command(command.clone());
         }
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + self.patience;
         loop {
-            let error = match self.primary.send_all(until, &pipeline).await {
+            let error = match self
+                .primary
+                .send_all(Instant::now() + ATTEMPT, &pipeline)
+                .await
+            {
                 Ok(values) => return Ok(values.into_iter().map(apart).collect()),
                 Err(error) => error,
             };
             if Instant::now() + AGAIN >= until {
-                return Err(StoreError::new(format!("Redis did not answer: {error}")));
+                return Err(StoreError::new(format!("Redis did not answer: {error}"))
+                    .with_failure(Failure::Silent));
             }
             tokio::time::sleep(AGAIN).await;
         }
@@ -123,8 +147,6 @@ impl Direct {
         Ok(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds) + Duration::from_micros(micros))
     }
 }
-
-const AGAIN: Duration = Duration::from_millis(200);
 
 /// An answer, or what the server has against the command.
 fn apart(value: Value) -> Result<Value, RedisError> {

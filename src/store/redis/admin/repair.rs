@@ -70,10 +70,13 @@ impl RedisStore {
             .and_then(Record::user)
             .filter(|_| key.kind == Kind::User)
             .map(UserId::from);
-        let mut command = RELIST.command(with_text, if user.is_some() { 3 } else { 1 }, 0);
+        let mut command = RELIST.command(with_text, if user.is_some() { 4 } else { 1 }, 0);
         command.arg(keys.record(key));
         if let Some(user) = &user {
-            command.arg(keys.index(user)).arg(keys.since(user));
+            command
+                .arg(keys.index(user))
+                .arg(keys.since(user))
+                .arg(keys.events(user));
         }
         command.arg(late::not_after(micros(now)));
         command

@@ -1,7 +1,8 @@
 
 -- Puts a user's live session back into their list, if it is not there, and gives a record an expiry that has none.
 --
--- KEYS  1 the record; of a user's session also 2 the index  3 the user's `since`
+-- KEYS  1 the record; of a user's session also 2 the index  3 the user's `since`  4 their
+--       history
 -- ARGV  1 not-after
 -- Gives fine | listed | expiry | ended | none | late
 --
@@ -35,6 +36,7 @@ local since = redis.call('GET', KEYS[3])
 local signed_in = tonumber(string.match(record.parts.m, '^%d+ %S+ %d+ (%S+)')) or 0
 if since and record.created + signed_in < tonumber(since) then
   bury(key, record, 'revoked', now, '-', '')
+  happened(KEYS[4], now, 'ended revoked', record, '')
   return { 'ended' }
 end
 local left, until_ = redis.call('PTTL', index), record.absolute + 7200000000
