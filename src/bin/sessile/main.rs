@@ -6,6 +6,7 @@
 //! | `output.rs` | tables for people, JSON for programs |
 //! | `ask.rs` | "are you sure?" |
 //! | `look.rs` | list, show, stats |
+//! | `past.rs` | history, watch |
 //! | `end.rs` | end, end-all |
 //! | `migrate.rs` | migrate, with its progress |
 //! | `check.rs` | cleanup, doctor |
@@ -19,6 +20,7 @@ mod look;
 mod migrate;
 mod options;
 mod output;
+mod past;
 
 use std::fmt::Display;
 use std::io::Write;
@@ -79,6 +81,8 @@ async fn run(options: Options) -> Result<Outcome, Failure> {
         Command::List(options) => look::list(options).await,
         Command::Show(options) => look::show(options).await,
         Command::Stats(options) => look::stats(options).await,
+        Command::History(options) => past::history(options).await,
+        Command::Watch(options) => past::watch(options).await,
         Command::End(options) => end::one(options).await,
         Command::EndAll(options) => end::all(options).await,
         Command::Cleanup(options) => check::cleanup(options).await,

@@ -31,6 +31,11 @@ pub(crate) enum Command {
     Show(Show),
     /// How many sessions there are
     Stats(Stats),
+    /// What happened to a user's sessions, newest first: it outlives them for 90 days
+    History(History),
+    /// Tell what happens to a user's sessions, a line each, as it happens, until Ctrl-C
+    #[command(after_help = WATCH)]
+    Watch(History),
     /// End one session of a user
     End(End),
     /// End all sessions of a user, and every login of theirs that has begun
@@ -51,6 +56,10 @@ A session's end is its old expiry, whatever the application's timeouts are.
   sessile migrate --from legacy --redis redis://127.0.0.1/ --yes --report report.json
 
 Sessions open by their old ids only where the application says so: SessionLayerBuilder::accept_legacy.";
+
+const WATCH: &str = "\
+The user's history is asked for once a second. With --json each line is an object.
+What happens to all users is in each application's log, and in its stream of events.";
 
 const DOCTOR: &str = "Exit code 1 if anything is an error; warnings and notes are none.";
 
@@ -159,6 +168,16 @@ pub(crate) struct List {
 pub(crate) struct Show {
     /// The session's handle
     pub(crate) handle: Handle,
+    #[command(flatten)]
+    pub(crate) place: Place,
+    #[command(flatten)]
+    pub(crate) json: Json,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct History {
+    /// The user
+    pub(crate) user: String,
     #[command(flatten)]
     pub(crate) place: Place,
     #[command(flatten)]

@@ -118,7 +118,7 @@ impl Table {
 }
 
 /// A user agent is a stranger's text: nothing in it moves a cursor.
-fn plain(text: &str) -> String {
+pub(crate) fn plain(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { '\u{fffd}' } else { c })
         .collect()

@@ -4,4 +4,5 @@ mod doctor;
 mod fixture;
 mod looks;
 mod moves;
+mod past;
 mod usage;

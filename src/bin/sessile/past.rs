@@ -1,0 +1,122 @@
+//! history, watch.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use sessile::{Handle, HistoryEntry, HistoryEvent};
+
+use crate::options::History;
+use crate::output::{self, Table, instant, when};
+use crate::{Failure, Outcome, detail, sessions, store};
+
+/// How often a user's history is asked for.
+const PACE: Duration = Duration::from_secs(1);
+
+/// Something that happened, for programs.
+#[derive(Debug, Serialize)]
+struct Row {
+    at: String,
+    event: &'static str,
+    reason: Option<&'static str>,
+    note: Option<String>,
+    handle: Handle,
+    address: Option<String>,
+    user_agent: Option<String>,
+}
+
+impl From<&HistoryEntry> for Row {
+    fn from(entry: &HistoryEntry) -> Self {
+        let (reason, note) = match &entry.event {
+            HistoryEvent::Ended { reason, note } => {
+                (Some(reason.as_str()), note.as_deref().map(str::to_owned))
+            }
+            _ => (None, None),
+        };
+        Self {
+            at: instant(entry.at),
+            event: entry.event.as_str(),
+            reason,
+            note,
+            handle: entry.handle,
+            address: entry.address.as_deref().map(str::to_owned),
+            user_agent: entry.user_agent.as_deref().map(str::to_owned),
+        }
+    }
+}
+
+impl Row {
+    /// For people: what stands behind the instant.
+    fn cells(self) -> Vec<String> {
+        let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".into());
+        vec![
+            self.event.to_owned(),
+            self.reason.unwrap_or("-").to_owned(),
+            self.handle.to_string(),
+            or_dash(self.address),
+            or_dash(self.note),
+        ]
+    }
+}
+
+pub(crate) async fn history(options: History) -> Result<Outcome, Failure> {
+    let store = store(&options.place).await?;
+    let user = options.user.as_str();
+    let entries = sessions(&store)?.history(user).await;
+    let entries = entries.map_err(|error| detail(&error))?;
+    if options.json.json {
+        output::json(&entries.iter().map(Row::from).collect::<Vec<_>>())?;
+        return Ok(Outcome::Done);
+    }
+    if entries.is_empty() {
+        output::line(&format!("Nothing is known of {user}."))?;
+        return Ok(Outcome::Done);
+    }
+    let mut table = Table::new(&["AT", "EVENT", "REASON", "HANDLE", "ADDRESS", "NOTE"]);
+    for entry in &entries {
+        let mut cells = vec![when(entry.at)];
+        cells.extend(Row::from(entry).cells());
+        table.row(cells);
+    }
+    table.print()?;
+    Ok(Outcome::Done)
+}
+
+/// Tells what happens to a user's sessions, a line each, until it is stopped. What happened before is not told.
+pub(crate) async fn watch(options: History) -> Result<Outcome, Failure> {
+    let store = store(&options.place).await?;
+    let sessions = sessions(&store)?;
+    let mut known: Option<Vec<HistoryEntry>> = None;
+    loop {
+        let entries = sessions.history(options.user.as_str()).await;
+        let entries = entries.map_err(|error| detail(&error))?;
+        if let Some(known) = &known {
+            // The oldest of the new ones first.
+            for entry in fresh(known, &entries).into_iter().rev() {
+                tell(entry, options.json.json)?;
+            }
+        }
+        known = Some(entries);
+        tokio::select! {
+            () = tokio::time::sleep(PACE) => {}
+            stopped = tokio::signal::ctrl_c() => {
+                stopped?;
+                return Ok(Outcome::Done);
+            }
+        }
+    }
+}
+
+/// Those that were not there the last time.
+fn fresh<'a>(known: &[HistoryEntry], entries: &'a [HistoryEntry]) -> Vec<&'a HistoryEntry> {
+    let new = entries.iter().filter(|entry| !known.contains(entry));
+    new.collect()
+}
+
+fn tell(entry: &HistoryEntry, as_json: bool) -> Result<(), Failure> {
+    let row = Row::from(entry);
+    if as_json {
+        return output::line(&serde_json::to_string(&row)?);
+    }
+    let cells = output::plain(&row.cells().join("  "));
+    output::line(&format!("{}  {cells}", when(entry.at)))
+}
