@@ -109,6 +109,7 @@ fn tries(prefix: &str) -> Vec<(&'static str, Cmd)> {
     let events = format!("{prefix}user_events:{{0000}}:");
     let activity = format!("{prefix}user_activity:{{0000}}:");
     let beat = format!("{prefix}beat:{{0000}}:no-such-beat");
+    let budget = format!("{prefix}demo_budget:{{0000}}:no-such-budget");
     let command = |words: &[&str]| {
         let mut command = redis::cmd(words[0]);
         command.arg(&words[1..]);
@@ -119,6 +120,11 @@ fn tries(prefix: &str) -> Vec<(&'static str, Cmd)> {
         ("get demo:session:*", command(&["GET", &demo])),
         ("get user_since:*", command(&["GET", &since])),
         ("get beat:*", command(&["GET", &beat])),
+        ("get demo_budget:*", command(&["GET", &budget])),
+        // `rpush` and `incr` cannot be tried without an effect.
+        ("llen", command(&["LLEN", &demo])),
+        ("lindex", command(&["LINDEX", &demo, "0"])),
+        ("rename", command(&["RENAME", &demo, &demo])),
         (
             "lrange user_events:*",
             command(&["LRANGE", &events, "0", "0"]),
