@@ -70,6 +70,10 @@ empty_reports() {
     mkdir -p "$SESSILE_SETUPS"
 }
 
+# Most tests of the suite wait for servers, and use no processor meanwhile: twice as many at a time as there are. The lowest
+# is for machines with one.
+export RUST_TEST_THREADS=$(($(nproc) * 2 > 4 ? $(nproc) * 2 : 4))
+
 # Tests drive the examples as programs, and `cargo test --tests` does not build them.
 suite() {
     cargo build --all-features --examples
