@@ -124,7 +124,10 @@ impl Browser {
             asked: Vec::new(),
         };
         browser.login().await;
-        assert!(browser.cookie.is_some(), "a login works while Redis is well");
+        assert!(
+            browser.cookie.is_some(),
+            "a login works while Redis is well"
+        );
         browser
     }
 
@@ -177,7 +180,12 @@ impl Browser {
         (response.expect("the router does not fail"), at, took)
     }
 
-    fn note(&mut self, what: What, asked: &(Response<Body>, Instant, Duration), wrong: Option<String>) {
+    fn note(
+        &mut self,
+        what: What,
+        asked: &(Response<Body>, Instant, Duration),
+        wrong: Option<String>,
+    ) {
         let answer = match asked.0.status() {
             StatusCode::OK => Answer::Done,
             StatusCode::ACCEPTED => Answer::Pending,
@@ -214,7 +222,9 @@ impl Browser {
         if status == StatusCode::OK {
             wrong = self.cookies(&asked.0, false);
             let body = std::mem::replace(asked.0.body_mut(), Body::empty());
-            let body = axum::body::to_bytes(body, 1 << 16).await.unwrap_or_default();
+            let body = axum::body::to_bytes(body, 1 << 16)
+                .await
+                .unwrap_or_default();
             let text = String::from_utf8_lossy(&body).into_owned();
             let value = text
                 .strip_prefix(&self.user)
@@ -230,7 +240,11 @@ impl Browser {
             }
         } else if status != StatusCode::SERVICE_UNAVAILABLE {
             let why = asked.0.extensions().get::<sessile::Problem>().cloned();
-            wrong = Some(format!("{} got {status} for a live session: {why:?}, cookie of {}", self.user, cookie.len()));
+            wrong = Some(format!(
+                "{} got {status} for a live session: {why:?}, cookie of {}",
+                self.user,
+                cookie.len()
+            ));
         } else if asked.0.headers().contains_key(header::SET_COOKIE) {
             wrong = Some("a 503 with a cookie".into());
         }
@@ -243,7 +257,9 @@ impl Browser {
         };
         let value = self.next;
         self.next += 1;
-        let asked = self.ask("POST", &format!("/write/{value}"), Some(&cookie)).await;
+        let asked = self
+            .ask("POST", &format!("/write/{value}"), Some(&cookie))
+            .await;
         let mut wrong = None;
         match asked.0.status() {
             StatusCode::OK => {

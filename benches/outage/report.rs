@@ -31,7 +31,10 @@ impl Run {
         live: Instant,
     ) -> Self {
         let holds = |asked: &&Asked| {
-            matches!(asked.what, What::Read | What::Write | What::Logout | What::LookBack)
+            matches!(
+                asked.what,
+                What::Read | What::Write | What::Logout | What::LookBack
+            )
         };
         let away = |asked: &&Asked| asked.at >= opened && asked.at + asked.took <= back;
         let failed = |asked: &&Asked| asked.answer == Answer::Away;
@@ -62,7 +65,11 @@ impl Run {
                 .get(took.len().saturating_sub(1) * 99 / 100)
                 .copied()
                 .unwrap_or_default(),
-            slowest: asked.iter().map(|asked| asked.took).max().unwrap_or_default(),
+            slowest: asked
+                .iter()
+                .map(|asked| asked.took)
+                .max()
+                .unwrap_or_default(),
             wrong: asked.into_iter().filter_map(|asked| asked.wrong).collect(),
         }
     }
@@ -98,7 +105,16 @@ pub(crate) fn print(fault: Fault, runs: &[Run]) -> bool {
     );
     println!(
         "{:<8} {:>9} {:>9} {:>7} {:>9} {:>9} {:>9} {:>11} {:>9} {:>6}",
-        "run", "requests", "open, ms", "failed", "on lease", "503 away", "p99, ms", "slowest, ms", "live, ms", "wrong"
+        "run",
+        "requests",
+        "open, ms",
+        "failed",
+        "on lease",
+        "503 away",
+        "p99, ms",
+        "slowest, ms",
+        "live, ms",
+        "wrong"
     );
     for (n, run) in runs.iter().enumerate() {
         run.row(&(n + 1).to_string());
@@ -106,12 +122,20 @@ pub(crate) fn print(fault: Fault, runs: &[Run]) -> bool {
     let worst = |of: fn(&Run) -> Duration| runs.iter().map(of).max().unwrap_or_default();
     let most = |of: fn(&Run) -> usize| runs.iter().map(of).max().unwrap_or_default();
     Run {
-        requests: runs.iter().map(|run| run.requests).min().unwrap_or_default(),
+        requests: runs
+            .iter()
+            .map(|run| run.requests)
+            .min()
+            .unwrap_or_default(),
         opened: worst(|run| run.opened),
         live: worst(|run| run.live),
         failed: most(|run| run.failed),
         failed_away: most(|run| run.failed_away),
-        on_leases: runs.iter().map(|run| run.on_leases).min().unwrap_or_default(),
+        on_leases: runs
+            .iter()
+            .map(|run| run.on_leases)
+            .min()
+            .unwrap_or_default(),
         p99: worst(|run| run.p99),
         slowest: worst(|run| run.slowest),
         wrong: runs.iter().flat_map(|run| run.wrong.clone()).collect(),

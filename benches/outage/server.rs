@@ -25,7 +25,8 @@ impl Server {
             .and_then(|listener| listener.local_addr())
             .expect("a port is free")
             .port();
-        let folder = std::env::temp_dir().join(format!("sessile-outage-{}-{port}", std::process::id()));
+        let folder =
+            std::env::temp_dir().join(format!("sessile-outage-{}-{port}", std::process::id()));
         std::fs::create_dir_all(&folder).expect("the temporary folder can be written to");
         let server = Self {
             process: spawn(port, &folder),
@@ -87,7 +88,14 @@ impl Server {
 
 fn spawn(port: u16, folder: &PathBuf) -> Child {
     Command::new("redis-server")
-        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""])
+        .args([
+            "--port",
+            &port.to_string(),
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+        ])
         .args(["--appendonly", "yes", "--appendfsync", "everysec"])
         .arg("--dir")
         .arg(folder)

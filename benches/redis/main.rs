@@ -23,7 +23,9 @@ fn data() -> String {
 }
 
 fn main() {
-    let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
+    let mut arguments = std::env::args()
+        .skip(1)
+        .filter(|argument| argument != "--bench");
     let (Some(subject), Some(url)) = (arguments.next(), arguments.next()) else {
         println!("`make bench-redis` runs this: see scripts/bench_redis.sh");
         return;
@@ -51,5 +53,7 @@ async fn serve(subject: &str, url: &str) {
     let address = listener.local_addr().expect("it is bound");
     println!("{address}");
     std::io::stdout().flush().expect("stdout is open");
-    axum::serve(listener, app).await.expect("it serves for ever");
+    axum::serve(listener, app)
+        .await
+        .expect("it serves for ever");
 }

@@ -8,7 +8,8 @@ use axum::http::StatusCode;
 use axum::routing::get;
 use sessile::record::{Activity, Entry, Record, UserLog};
 use sessile::store::{
-    Applied, Apply, Create, Created, EndSessions, EndedSessions, Replace, Replaced,
+    Append, Appended, Applied, Apply, Create, Created, EndSessions, EndedSessions, Replace,
+    Replaced,
 };
 use sessile::{
     Bucket, Key, Kind, RecordKey, RedisStore, Session, SessionLayer, SessionStore, StoreError,
@@ -67,6 +68,10 @@ impl SessionStore for Alone {
 
     fn apply(&self, apply: Apply) -> impl Future<Output = Result<Applied, StoreError>> + Send {
         self.0.apply(apply)
+    }
+
+    fn append(&self, append: Append) -> impl Future<Output = Result<Appended, StoreError>> + Send {
+        self.0.append(append)
     }
 
     fn replace(
