@@ -34,9 +34,7 @@ impl Demo {
     pub fn from_extensions(
         extensions: &Extensions,
     ) -> impl Future<Output = Result<Self, Error>> + Send + use<> {
-        let current = extensions
-            .get::<Current>()
-            .map(|current| Arc::clone(&current.0));
+        let current = Current::of(extensions);
         async move {
             let (context, demos) = current
                 .and_then(|current| {

@@ -237,13 +237,6 @@ impl ToldStore {
         self.within(&UNBOUNDED).end(end, known)
     }
 
-    pub(crate) fn migrated(
-        &self,
-        old: Digest,
-    ) -> impl Future<Output = Result<Option<RecordKey>, StoreError>> {
-        self.told(self.store.migrated(old))
-    }
-
     /// Outside of any request.
     pub(crate) fn list(
         &self,
@@ -291,6 +284,11 @@ impl Asked<'_> {
     ) -> Result<Told<Applied>, StoreError> {
         let Self { store, budget } = self;
         store.told(store.store.apply(apply, read, budget)).await
+    }
+
+    pub(crate) async fn migrated(self, old: Digest) -> Result<Option<RecordKey>, StoreError> {
+        let Self { store, budget } = self;
+        store.told(store.store.migrated(old, budget)).await
     }
 
     pub(crate) async fn append(self, append: Append) -> Result<Told<Appended>, StoreError> {

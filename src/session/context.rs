@@ -63,6 +63,15 @@ pub(crate) struct Context {
     state: Mutex<State>,
 }
 
+impl Current {
+    /// The context of the innermost layer around a service, by its request's extensions.
+    pub(crate) fn of(extensions: &Extensions) -> Option<Arc<Context>> {
+        extensions
+            .get::<Self>()
+            .map(|current| Arc::clone(&current.0))
+    }
+}
+
 impl Context {
     pub(crate) fn new(area: &Arc<Area>, headers: &HeaderMap, extensions: &Extensions) -> Self {
         let config = &area.config;
@@ -95,9 +104,7 @@ impl Context {
                     .as_ref()
                     .is_some_and(|name| headers.contains_key(name)));
         Self {
-            outer: extensions
-                .get::<Current>()
-                .map(|current| Arc::clone(&current.0)),
+            outer: Current::of(extensions),
             jar: extensions.get::<Cookies>().cloned(),
             began_at,
             presented,
@@ -234,7 +241,7 @@ impl Context {
         let mut keys = Vec::new();
         for shown in self.presented.iter() {
             let Shown::Old(old) = shown else { continue };
-            match self.area.store.migrated(old).await? {
+            match self.store().migrated(old).await? {
                 Some(key) if key.kind == self.area.kind => keys.push((key, None)),
                 Some(_) | None => self.refuse(),
             }

@@ -115,18 +115,14 @@ impl Session {
     pub fn from_extensions(
         extensions: &Extensions,
     ) -> impl Future<Output = Result<Self, Error>> + Send + use<> {
-        let current = extensions
-            .get::<Current>()
-            .map(|current| Arc::clone(&current.0));
+        let current = Current::of(extensions);
         async move { Ok(Self::open(current.ok_or_else(|| missing_layer("Session"))?).await) }
     }
 
     /// The same for what has no use for a session that cannot be looked up: that is an error then.
     #[cfg(feature = "axum")]
     pub(crate) async fn known_from_extensions(extensions: &Extensions) -> Result<Self, Error> {
-        let current = extensions.get::<Current>();
-        let current = current.ok_or_else(|| missing_layer("Session"))?;
-        let context = Arc::clone(&current.0);
+        let context = Current::of(extensions).ok_or_else(|| missing_layer("Session"))?;
         context.load().await?;
         Ok(Self { context })
     }

@@ -15,7 +15,6 @@ pub(crate) type StoreFuture<'a, T> =
     Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
 /// Each method is the one of [`SessionStore`], boxed once.
-#[allow(dead_code, reason = "the heartbeat is for what watches a store")]
 pub(crate) trait ErasedStore: Send + Sync {
     fn now(&self) -> SystemTime;
     fn bucket(&self, user: &UserId) -> Bucket;

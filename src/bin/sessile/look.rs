@@ -4,7 +4,7 @@ use serde::Serialize;
 use sessile::admin::{Admin, Found, FoundState};
 use sessile::{Handle, Kind, SessionInfo, SessionStore};
 
-use crate::options::{List, Show, Stats};
+use crate::options::{OfUser, Show, Stats};
 use crate::output::{self, Table, instant, when};
 use crate::{Failure, Outcome, complain, detail, sessions, store};
 
@@ -40,7 +40,7 @@ impl From<&SessionInfo> for Row {
     }
 }
 
-pub(crate) async fn list(options: List) -> Result<Outcome, Failure> {
+pub(crate) async fn list(options: OfUser) -> Result<Outcome, Failure> {
     let store = store(&options.place).await?;
     let list = sessions(&store)?
         .list(options.user.as_str())

@@ -26,16 +26,16 @@ pub(crate) enum Command {
     #[command(after_help = MIGRATE)]
     Migrate(Migrate),
     /// A user's sessions, newest first
-    List(List),
+    List(OfUser),
     /// What is known of one session, by its handle
     Show(Show),
     /// How many sessions there are
     Stats(Stats),
     /// What happened to a user's sessions, newest first: it outlives them for 90 days
-    History(History),
+    History(OfUser),
     /// Tell what happens to a user's sessions, a line each, as it happens, until Ctrl-C
     #[command(after_help = WATCH)]
-    Watch(History),
+    Watch(OfUser),
     /// End one session of a user
     End(End),
     /// End all sessions of a user, and every login of theirs that has begun
@@ -155,7 +155,7 @@ impl std::convert::From<From> for Source {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct List {
+pub(crate) struct OfUser {
     /// The user
     pub(crate) user: String,
     #[command(flatten)]
@@ -168,16 +168,6 @@ pub(crate) struct List {
 pub(crate) struct Show {
     /// The session's handle
     pub(crate) handle: Handle,
-    #[command(flatten)]
-    pub(crate) place: Place,
-    #[command(flatten)]
-    pub(crate) json: Json,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct History {
-    /// The user
-    pub(crate) user: String,
     #[command(flatten)]
     pub(crate) place: Place,
     #[command(flatten)]

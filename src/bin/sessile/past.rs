@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 use sessile::{Handle, HistoryEntry, HistoryEvent};
 
-use crate::options::History;
+use crate::options::OfUser;
 use crate::output::{self, Table, instant, when};
 use crate::{Failure, Outcome, detail, sessions, store};
 
@@ -58,7 +58,7 @@ impl Row {
     }
 }
 
-pub(crate) async fn history(options: History) -> Result<Outcome, Failure> {
+pub(crate) async fn history(options: OfUser) -> Result<Outcome, Failure> {
     let store = store(&options.place).await?;
     let user = options.user.as_str();
     let entries = sessions(&store)?.history(user).await;
@@ -82,7 +82,7 @@ pub(crate) async fn history(options: History) -> Result<Outcome, Failure> {
 }
 
 /// Tells what happens to a user's sessions, a line each, until it is stopped. What happened before is not told.
-pub(crate) async fn watch(options: History) -> Result<Outcome, Failure> {
+pub(crate) async fn watch(options: OfUser) -> Result<Outcome, Failure> {
     let store = store(&options.place).await?;
     let sessions = sessions(&store)?;
     let mut known: Option<Vec<HistoryEntry>> = None;

@@ -575,9 +575,14 @@ impl Shield {
 
     /// Where the session is that was migrated from an old id. Nothing of it is kept here: while the store is away, nobody
     /// can tell.
-    pub(crate) async fn migrated(&self, old: Digest) -> Result<Option<RecordKey>, StoreError> {
+    pub(crate) async fn migrated(
+        &self,
+        old: Digest,
+        budget: &Budget,
+    ) -> Result<Option<RecordKey>, StoreError> {
         let bucket = crate::legacy::pointer_bucket(&old);
-        self.if_up(bucket, self.store.migrated(old)).await
+        let asked = budget.wait(self.store.migrated(old));
+        self.if_up(bucket, asked).await
     }
 
     /// What a user did.
