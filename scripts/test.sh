@@ -65,6 +65,20 @@ check_tools() {
     bash scripts/install.sh
 }
 
+# What a whole run leaves in `target`, with room for the servers' files, in MiB. A compiler that runs out of it says something else.
+disk_needed=3072
+
+check_disk() {
+    mkdir -p target
+    local free
+    free=$(df --output=avail -m target | tail -n 1 | tr -d ' ')
+    echo "$free MiB free; $disk_needed are needed"
+    ((free >= disk_needed)) || {
+        echo "Too little room on the disk of $PWD/target: make some, then start again." >&2
+        return 1
+    }
+}
+
 empty_reports() {
     rm -rf "$SESSILE_SETUPS" "$log"
     mkdir -p "$SESSILE_SETUPS"
@@ -73,6 +87,11 @@ empty_reports() {
 # Most tests of the suite wait for servers, and use no processor meanwhile: twice as many at a time as there are. The lowest
 # is for machines with one.
 export RUST_TEST_THREADS=$(($(nproc) * 2 > 4 ? $(nproc) * 2 : 4))
+
+# A clean checkout is built once: what only a second build can use would be half of what it writes.
+if [[ ${CI:-} == true ]]; then
+    export CARGO_INCREMENTAL=0
+fi
 
 # Tests drive the examples as programs, and `cargo test --tests` does not build them.
 suite() {
@@ -123,6 +142,7 @@ skipped() {
 }
 
 step "tools" check_tools
+step "disk" check_disk
 empty_reports
 step "format: cargo fmt --check" cargo fmt --check
 step "lints: cargo clippy" cargo clippy --all-targets --all-features -- -D warnings
