@@ -16,8 +16,8 @@ use crate::session::Freshness;
 use crate::stats::{COUNTED_EVERY, Census, Latencies, Latency};
 use crate::store::{
     Append, Appended, Applied, Apply, Budget, Connections, Counts, Create, Created, EndSessions,
-    EndedSessions, Ends, Health, Mode, Outage, Replace, Replaced, Shield, Spend, Spent, StoreError,
-    Told, UNBOUNDED,
+    EndedSessions, Ends, Health, Hearing, Mode, Outage, Replace, Replaced, Shield, Spend, Spent,
+    StoreError, Told, UNBOUNDED,
 };
 use std::time::{Duration, Instant, SystemTime};
 
@@ -174,6 +174,10 @@ impl ToldStore {
         keys: &[(RecordKey, Option<Born>)],
     ) -> Vec<Option<Told<Option<Entry>>>> {
         self.store.look_each(keys).await
+    }
+
+    pub(crate) fn hear(&self, kind: Kind) -> Option<Hearing> {
+        self.store.hear(kind)
     }
 
     pub(crate) fn outage(&self, kind: Kind) -> Option<Outage> {

@@ -1,21 +1,25 @@
 //! Waiting for the end of a session: for streams, sockets and long polls.
 //!
-//! A store in this process tells of ends itself. A remote one is asked, for all who wait together: once a second one
-//! pipelined read to each primary. What this instance ends itself it need not ask for.
+//! A store in this process tells of ends itself. A remote one is listened to, and asked, for all who wait together: once a
+//! second one pipelined read to each primary. What it tells arrives also where it is away right after; what it is asked
+//! for makes up for what it did not tell. What this instance ends itself it need not ask for.
 
 use std::future::Future;
+use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use futures_util::future::{Either, select};
 use futures_util::stream::{Stream, StreamExt as _};
+use tokio::time::{Sleep, sleep};
 
 use super::area::Area;
 use super::context::Context;
 use super::state::Identity;
 use super::{Freshness, Session};
 use crate::record::{EndReason, Entry};
-use crate::store::{Told, Watch};
+use crate::store::{Heard, Hearing, Told, Watch};
 
 /// Below a second, so that an end is told within one.
 const PACE: Duration = Duration::from_millis(800);
@@ -34,8 +38,9 @@ impl Session {
     /// store is away this instance answers for it as for requests: it ends by what is known here, and with `store_lost` when the
     /// lease is over. For a stranger, who has no session, it never resolves.
     ///
-    /// All who wait cost one pipelined read a second and primary together; on memory nothing, but for a look when it is
-    /// first polled. It wants a tokio runtime.
+    /// All who wait cost one pipelined read a second and primary together, and a connection on which Redis tells of ends as
+    /// they happen (if the rights `+subscribe` and `+publish` allow it); on memory nothing, but for a look when it is first
+    /// polled. It wants a tokio runtime.
     ///
     /// # Cancel safety
     /// Safe. Dropped, it costs nothing any more.
@@ -125,11 +130,17 @@ impl Area {
         if self.looking.swap(true, Ordering::AcqRel) {
             return;
         }
+        let hearing = self.store.hear(self.kind);
         let area = Arc::downgrade(self);
         runtime.spawn(async move {
             let looking = Looking(Weak::clone(&area));
+            let mut hearing = hearing;
             loop {
-                tokio::time::sleep(PACE).await;
+                let pause = sleep(PACE);
+                match &mut hearing {
+                    Some(hearing) => Self::listen(&area, hearing, pause).await,
+                    None => pause.await,
+                }
                 let Some(area) = area.upgrade() else { return };
                 if area.ends.is_empty() {
                     drop(looking);
@@ -139,14 +150,38 @@ impl Area {
                     }
                     return;
                 }
-                let now = area.store.now();
-                let all = area.asks_for_ends;
-                let due = area.ends.watched(|at| all || at.ends_at <= now);
-                for some in due.chunks(AT_ONCE) {
-                    area.look(some.to_vec()).await;
-                }
+                area.look_at_all().await;
             }
         });
+    }
+
+    /// Passes on what is heard, until it is time to ask.
+    async fn listen(area: &Weak<Self>, hearing: &mut Hearing, pause: Sleep) {
+        let mut pause = pin!(pause);
+        loop {
+            let heard = match select(hearing.next(), pause.as_mut()).await {
+                Either::Left((Some(heard), _)) => heard,
+                Either::Left((None, _)) => return pause.await,
+                Either::Right(_) => return,
+            };
+            let Some(area) = area.upgrade() else { return };
+            match heard {
+                Heard::Listening => area.look_at_all().await,
+                Heard::Ended(_, tombstone) => {
+                    area.ends.tell(tombstone.handle, tombstone.end.reason);
+                }
+            }
+        }
+    }
+
+    /// Looks at all of whom somebody waits for.
+    async fn look_at_all(&self) {
+        let now = self.store.now();
+        let all = self.asks_for_ends;
+        let due = self.ends.watched(|at| all || at.ends_at <= now);
+        for some in due.chunks(AT_ONCE) {
+            self.look(some.to_vec()).await;
+        }
     }
 
     /// Looks at these, and at what they became.

@@ -6,9 +6,9 @@ use std::time::{Duration, SystemTime};
 
 use super::{
     Append, Appended, Applied, Apply, Beat, Connections, Counts, Create, Created, EndSessions,
-    EndedSessions, Ends, Part, Replace, Replaced, SessionStore, Spend, Spent, StoreError,
+    EndedSessions, Ends, Hearing, Part, Replace, Replaced, SessionStore, Spend, Spent, StoreError,
 };
-use crate::id::{Bucket, Digest, RecordKey, UserId};
+use crate::id::{Bucket, Digest, Kind, RecordKey, UserId};
 use crate::record::{Activity, Entry, Record, UserLog};
 
 pub(crate) type StoreFuture<'a, T> =
@@ -24,6 +24,7 @@ pub(crate) trait ErasedStore: Send + Sync {
     fn part(&self, bucket: Bucket) -> Part;
     fn beat(&self, part: Part, least: u64) -> StoreFuture<'_, Beat>;
     fn ends(&self) -> Option<Ends>;
+    fn hear(&self, kind: Kind) -> Option<Hearing>;
     fn create(&self, create: Create) -> StoreFuture<'_, Created>;
     fn load(&self, key: RecordKey) -> StoreFuture<'_, Option<Entry>>;
     fn load_each<'a>(&'a self, keys: &'a [RecordKey]) -> StoreFuture<'a, Vec<Option<Entry>>>;
@@ -72,6 +73,10 @@ impl<S: SessionStore> ErasedStore for S {
 
     fn ends(&self) -> Option<Ends> {
         SessionStore::ends(self)
+    }
+
+    fn hear(&self, kind: Kind) -> Option<Hearing> {
+        SessionStore::hear(self, kind)
     }
 
     fn create(&self, create: Create) -> StoreFuture<'_, Created> {

@@ -13,6 +13,7 @@ mod counts;
 mod ends;
 mod erased;
 mod error;
+mod hearing;
 mod late;
 mod log;
 mod memory;
@@ -39,6 +40,7 @@ pub use ends::Ends;
 pub(crate) use ends::Watch;
 pub(crate) use erased::ErasedStore;
 pub use error::{Failure, StoreError};
+pub use hearing::{Heard, Hearing};
 pub use memory::{MemoryStore, MemoryStoreBuilder};
 pub(crate) use outage::{Budget, Settings, Shield, Told, UNBOUNDED};
 pub use outage::{Health, Mode, Outage};
@@ -167,6 +169,15 @@ pub trait SessionStore: Send + Sync + 'static {
     /// Default: none; whoever waits for the end of a session asks, with [`load_each`](Self::load_each), once a second for
     /// all of them.
     fn ends(&self) -> Option<Ends> {
+        None
+    }
+
+    /// Ends of a kind of sessions as another instance makes them, if this store is a remote one that tells of them. It is
+    /// listened to while somebody waits for the end of a session, and need not tell of all: whoever waits asks as well.
+    /// Ends by the clock, and new ids, need not be told of.
+    ///
+    /// Default: none.
+    fn hear(&self, _kind: Kind) -> Option<Hearing> {
         None
     }
 

@@ -5,15 +5,19 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::post;
 use futures_util::{StreamExt, stream};
+use sessile::record::Entry;
 use sessile::store::wrappers::{Call, Spy};
+use sessile::store::{EndScope, EndSessions, Heard};
 use sessile::{AtLimit, EndReason, Outage, RedisStore, Session, SessionLayer, SessionStore};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
-use crate::harness::{Client, IDLE, TOUCH, memory, routes};
+use crate::harness::{Client, HOUR, IDLE, TOUCH, memory, routes};
 use crate::on_redis::OnRedis;
 use crate::stores::{TestStore, on_every_store};
 use crate::support::Server;
+use crate::support::redis::connect;
 use crate::support::wait::wait_until;
 
 /// What waits for an end, once for each request.
@@ -154,8 +158,8 @@ async fn r63_on_memory_nobody_asks_for_an_end_and_the_clocks_end_it_too() {
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(spy.take(), [], "nobody asks");
     // An end that the layer has no part in.
-    let end = sessile::store::EndSessions {
-        scope: sessile::store::EndScope::All("bob".into()),
+    let end = EndSessions {
+        scope: EndScope::All("bob".into()),
         reason: EndReason::Revoked,
         note: None,
         before: None,
@@ -238,6 +242,107 @@ async fn f08_away_from_redis_it_ends_with_the_lease_and_at_once_where_it_is_ende
     tokio::task::yield_now().await;
     local.post("/logout").await.ok();
     assert_eq!(local_end.await.unwrap(), EndReason::LoggedOut);
+}
+
+/// Waits until so many listen to what the scripts tell of ends.
+async fn are_listening(server: &Server, count: usize) {
+    let mut connection = connect(&server.url()).await.unwrap();
+    wait_until("they listen", async || {
+        let mut ask = ::redis::cmd("PUBSUB");
+        ask.arg("NUMSUB").arg("session_ends");
+        let heard: (String, usize) = ask.query_async(&mut connection).await.unwrap();
+        heard.1 == count
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn r63_an_end_elsewhere_is_heard_also_if_redis_stops_right_after_and_no_lease_outlives_it() {
+    let server = Server::start();
+    let layer = async || {
+        // Leases that outlive the test: by their end nobody learns anything.
+        SessionLayer::builder(RedisStore::connect(&server.url()).await.unwrap())
+            .outage(Outage::Local { lease: HOUR })
+            .build()
+            .unwrap()
+    };
+    let (here, there) = (layer().await, layer().await);
+    let (app, mut waits) = waiting(&here);
+    for round in 0..10 {
+        let user = format!("user-{round}");
+        let mut client = Client::signed_in(&app, &user).await;
+        let mut bystander = Client::signed_in(&app, "carol").await;
+        let ended = wait(&mut client, &mut waits).await;
+        let other = wait(&mut bystander, &mut waits).await;
+        are_listening(&server, 1).await;
+        there.sessions().revoke_all(&*user, "note").await.unwrap();
+        server.stop();
+        let ended = timeout(Duration::from_secs(20), ended).await;
+        assert_eq!(ended.expect("it was heard").unwrap(), EndReason::Revoked);
+        assert!(!client.get("/me").await.status.is_success());
+        assert_eq!(bystander.get("/me").await.ok(), "carol", "on its lease");
+        assert!(!other.is_finished());
+        server.resume();
+        wait_until("Redis is read again", async || {
+            here.health().mode.as_str() == "healthy" && there.health().mode.as_str() == "healthy"
+        })
+        .await;
+        bystander.post("/logout").await.ok();
+        assert_eq!(other.await.unwrap(), EndReason::LoggedOut);
+    }
+    are_listening(&server, 0).await;
+}
+
+#[tokio::test]
+async fn r63_what_ended_before_anybody_listened_again_is_asked_for_then() {
+    let server = Server::start();
+    let connected = async || RedisStore::connect(&server.url()).await.unwrap();
+    let (here, there) = (connected().await, connected().await);
+    let mut hearing = here.hear(sessile::Kind::User).unwrap();
+    assert_eq!(hearing.next().await, Some(Heard::Listening));
+    let app = routes().layer(SessionLayer::new(there.clone()));
+    let client = Client::signed_in(&app, "alice").await;
+    let end = |user: &str| EndSessions {
+        scope: EndScope::All(user.into()),
+        reason: EndReason::Revoked,
+        note: Some("a note".into()),
+        before: None,
+    };
+    let mut connection = connect(&server.url()).await.unwrap();
+    // What others publish there is no end.
+    let mut publish = ::redis::cmd("PUBLISH");
+    publish.arg("session_ends").arg("session:{0000}:x nothing");
+    let _: usize = publish.query_async(&mut connection).await.unwrap();
+    there.end(end("alice")).await.unwrap();
+    let Some(Heard::Ended(key, tombstone)) = hearing.next().await else {
+        panic!("no end was heard");
+    };
+    let entry = there.load(key).await.unwrap();
+    assert_eq!(entry, Some(Entry::Ended(tombstone.clone())));
+    assert_eq!(tombstone.end.note.as_deref(), Some("a note"));
+    drop(client);
+    // The connection is cut, and there is another.
+    let mut kill = ::redis::cmd("CLIENT");
+    kill.arg("KILL").arg("TYPE").arg("pubsub");
+    let killed: usize = kill.query_async(&mut connection).await.unwrap();
+    assert_eq!(killed, 1);
+    assert_eq!(hearing.next().await, Some(Heard::Listening));
+    drop(hearing);
+    are_listening(&server, 0).await;
+}
+
+#[tokio::test]
+async fn r63_who_may_not_listen_asks() {
+    let server =
+        Server::with(&["user default on nopass ~* resetchannels +@all -publish -subscribe"]);
+    let store = RedisStore::connect(&server.url()).await.unwrap();
+    let layer = SessionLayer::new(store.clone());
+    let (app, mut waits) = waiting(&layer);
+    let mut client = Client::signed_in(&app, "alice").await;
+    let ended = wait(&mut client, &mut waits).await;
+    let other = SessionLayer::new(RedisStore::connect(&server.url()).await.unwrap());
+    other.sessions().revoke_all("alice", "").await.unwrap();
+    assert_eq!(ended.await.unwrap(), EndReason::Revoked);
 }
 
 #[tokio::test]

@@ -3,11 +3,13 @@
 //! A thin shell: [`Memory`], [`Journal`](super::journal::Journal) and [`Breaker`](super::breaker::Breaker) decide, this
 //! asks. No lock is held across an await.
 
+mod look;
+
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::away::{Away, Settings};
-use super::budget::{Budget, UNBOUNDED};
+use super::budget::Budget;
 use super::memory::{Course, Here};
 use super::part::Epoch;
 use super::policy::{Health, Outage};
@@ -17,7 +19,7 @@ use crate::record::{Activity, Entry, Record, UserLog};
 use crate::session::{Freshness, Outcome};
 use crate::store::{
     Append, Appended, Applied, Apply, Connections, Counts, Create, Created, EndScope, EndSessions,
-    EndedSessions, Ends, ErasedStore, Failure, Replace, Replaced, Spend, Spent, StoreError,
+    EndedSessions, ErasedStore, Failure, Replace, Replaced, Spend, Spent, StoreError,
 };
 
 /// A store, and what is done while it is away. Without the latter, every call is the store's own.
@@ -196,58 +198,6 @@ impl Shield {
                 .collect());
         }
         loaded.into_iter().collect()
-    }
-
-    /// Where the store tells of ends as they happen; `None`: it has to be asked.
-    pub(crate) fn ends(&self) -> Option<Ends> {
-        self.store.ends()
-    }
-
-    /// Reads several at once, each as far as it is known now: `None` where it is not.
-    pub(crate) async fn look_each(
-        &self,
-        keys: &[(RecordKey, Option<Born>)],
-    ) -> Vec<Option<Told<Option<Entry>>>> {
-        let mut found = Vec::new();
-        found.resize_with(keys.len(), || None);
-        let asks = |(key, born): &(RecordKey, Option<Born>)| match &self.away {
-            Some(away) => {
-                let (now, up) = (away.moment(), away.part(key.bucket).epoch().is_up());
-                let course = away.memory(key.bucket).read(key, up, now);
-                born.is_none() && matches!(course, Course::Ask)
-            }
-            None => true,
-        };
-        let (plain, others): (Vec<_>, Vec<_>) = (0..keys.len()).partition(|n| asks(&keys[*n]));
-        let together: Vec<_> = plain.iter().map(|n| keys[*n]).collect();
-        let loaded = match &self.away {
-            _ if together.is_empty() => None,
-            Some(_) => self.load_in_one_go(&together, &UNBOUNDED).await,
-            None => self.load_each(&together, &UNBOUNDED).await.ok(),
-        };
-        match loaded {
-            Some(loaded) => {
-                for (n, told) in plain.into_iter().zip(loaded) {
-                    found[n] = Some(told);
-                }
-            }
-            // That it failed is for the breaker to know: one of them says it.
-            None => {
-                if let Some(&n) = plain.first() {
-                    found[n] = self.load(keys[n].0, keys[n].1, &UNBOUNDED).await.ok();
-                }
-            }
-        }
-        let each = others
-            .iter()
-            .map(|&n| self.load(keys[n].0, keys[n].1, &UNBOUNDED));
-        for (n, told) in others
-            .iter()
-            .zip(futures_util::future::join_all(each).await)
-        {
-            found[*n] = told.ok();
-        }
-        found
     }
 
     /// Several, where nothing stands between them and the store.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bb8::ManageConnection;
 use bb8_redis::RedisConnectionManager;
 use futures_util::future::join;
-use redis::aio::MultiplexedConnection;
+use redis::aio::{MultiplexedConnection, PubSub};
 use redis::{Cmd, ConnectionInfo, ErrorKind, Pipeline, RedisError, Value};
 use tokio::time::{sleep, timeout};
 
@@ -149,6 +149,13 @@ pub(super) struct Timed {
     pub(super) replies: Result<Vec<Value>, RedisError>,
 }
 
+/// Connects to a server, to hear what is published there.
+pub(super) async fn subscribe(info: ConnectionInfo, channel: &str) -> Result<PubSub, RedisError> {
+    let mut hearing = redis::Client::open(info)?.get_async_pubsub().await?;
+    hearing.subscribe(channel).await?;
+    Ok(hearing)
+}
+
 /// Makes the connections of a server's pool, and of the one in its place.
 #[derive(Clone)]
 pub(super) struct Manager {
@@ -162,6 +169,7 @@ pub(super) struct Manager {
 /// Where the connections lead.
 pub(super) enum Door {
     Server {
+        info: ConnectionInfo,
         manager: RedisConnectionManager,
         name: Box<str>,
         clock: Arc<ServerClock>,
@@ -182,7 +190,8 @@ impl Door {
             name: name(&info),
             #[cfg(feature = "tls")]
             encrypted: super::tls::is_encrypted(&info),
-            manager: RedisConnectionManager::new(info)?,
+            manager: RedisConnectionManager::new(info.clone())?,
+            info,
             clock,
         })
     }
@@ -200,6 +209,15 @@ impl Door {
             }
             #[cfg(feature = "sentinel")]
             Self::Sentinel(sentinel) => sentinel.open().await,
+        }
+    }
+
+    /// A connection that hears what is published there.
+    async fn subscribe(&self, channel: &str) -> Result<PubSub, RedisError> {
+        match self {
+            Self::Server { info, .. } => subscribe(info.clone(), channel).await,
+            #[cfg(feature = "sentinel")]
+            Self::Sentinel(sentinel) => sentinel.subscribe(channel).await,
         }
     }
 
@@ -237,6 +255,29 @@ impl Manager {
         }
     }
 
+    /// A connection of its own, that hears what is published there. It counts in no pool.
+    pub(super) async fn subscribe(&self, channel: &str) -> Result<PubSub, RedisError> {
+        self.provide();
+        let subscribed = self.door.subscribe(channel);
+        match timeout(self.connect, subscribed).await {
+            Ok(subscribed) => subscribed,
+            Err(_) => Err(self.none_in_time()),
+        }
+    }
+
+    /// Whatever encrypts, if anything has to.
+    fn provide(&self) {
+        #[cfg(feature = "tls")]
+        if self.door.is_encrypted() {
+            super::tls::provide();
+        }
+    }
+
+    fn none_in_time(&self) -> RedisError {
+        let name = self.door.name();
+        failure(format!("{name}: no connection within {:?}", self.connect))
+    }
+
     async fn make(&self) -> Result<Connection, RedisError> {
         let (mut multiplexed, clock) = self.door.open().await?;
         multiplexed.set_response_timeout(self.connect);
@@ -266,17 +307,10 @@ impl ManageConnection for Manager {
         if let Some(pause) = self.health.pause(Instant::now(), PACE) {
             sleep(pause).await;
         }
-        #[cfg(feature = "tls")]
-        if self.door.is_encrypted() {
-            super::tls::provide();
-        }
+        self.provide();
         let made = match timeout(self.connect, self.make()).await {
             Ok(made) => made,
-            Err(_) => Err(failure(format!(
-                "{}: no connection within {:?}",
-                self.door.name(),
-                self.connect
-            ))),
+            Err(_) => Err(self.none_in_time()),
         };
         self.health.connected(Instant::now(), made.as_ref().err());
         made

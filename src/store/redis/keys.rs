@@ -78,6 +78,11 @@ impl Keyspace {
         key
     }
 
+    /// The channel on which the scripts tell of ends: see `bury.lua`.
+    pub(super) fn ends(&self, kind: Kind) -> String {
+        format!("{}{}_ends", self.prefix, family(kind).trim_end_matches(':'))
+    }
+
     /// The messages of a demo session's conversation.
     pub(super) fn messages(&self, key: &RecordKey) -> String {
         self.record(key) + ":messages"
@@ -99,7 +104,6 @@ impl Keyspace {
     }
 
     /// The record that a key is the name of.
-    #[cfg(feature = "admin")]
     pub(super) fn parse(&self, kind: Kind, key: &[u8]) -> Option<RecordKey> {
         let rest = key
             .strip_prefix(self.prefix.as_bytes())?
@@ -204,7 +208,6 @@ const fn family(kind: Kind) -> &'static str {
 }
 
 /// A tag, and what comes behind it.
-#[cfg(feature = "admin")]
 fn split_tag(text: &[u8]) -> Option<(Bucket, &[u8])> {
     let (tag, rest) = text.split_first_chunk::<7>()?;
     let [b'{', digits @ .., b'}', b':'] = tag else {

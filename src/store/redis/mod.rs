@@ -19,6 +19,7 @@ mod connection;
 mod count;
 mod failure;
 mod health;
+mod hearing;
 mod heart;
 mod keys;
 mod node;
@@ -52,8 +53,8 @@ use self::reply::{Answer, Loading, Unusable};
 use self::servers::{Again, Attempt, Servers};
 use super::{
     Append, Appended, Applied, Apply, Beat, Connections, Counts, Create, Created, EndScope,
-    EndSessions, EndedSessions, Failure, Part, Replace, Replaced, SessionStore, Spend, Spent,
-    StoreError,
+    EndSessions, EndedSessions, Failure, Hearing, Part, Replace, Replaced, SessionStore, Spend,
+    Spent, StoreError,
 };
 use crate::clock::micros;
 use crate::error::ConfigError;
@@ -78,6 +79,7 @@ use crate::record::{Activity, End, EndReason, Entry, HistoryEntry, Record, UserL
 /// | [`counts`](SessionStore::counts) | one `GET`; and where the count is too old, and nobody is at it, a `SET`, a count in small steps, a `SET`, a `DEL` |
 /// | [`count`](SessionStore::count) | as many `SCAN`s and `GETRANGE`s as it takes: for administration, never in a request |
 /// | [`beat`](SessionStore::beat) | one pipeline to one primary: `TIME`, one `EVALSHA`, `INFO server`, `INFO replication` |
+/// | [`hear`](SessionStore::hear) | a connection outside of the pool, with one `SUBSCRIBE` |
 /// | once a second | one `TIME` to each primary whose clock no `beat` has just read |
 ///
 /// A user has at most 1,000 sessions, or what the layer's limit allows: one more ends the oldest. Every list has a
@@ -251,6 +253,10 @@ impl SessionStore for RedisStore {
 
     fn part(&self, bucket: Bucket) -> Part {
         self.0.servers.part(bucket)
+    }
+
+    fn hear(&self, kind: Kind) -> Option<Hearing> {
+        Some(hearing::hear(&self.0, kind))
     }
 
     async fn beat(&self, part: Part, least: u64) -> Result<Beat, StoreError> {

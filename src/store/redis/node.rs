@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use bb8::Pool;
+use redis::aio::PubSub;
 use redis::{Cmd, Pipeline, RedisError, Value};
 use tokio::time::timeout;
 
@@ -88,6 +89,11 @@ impl Node {
     pub(super) fn connections(&self) -> (u32, u32) {
         let state = self.pool().state();
         (state.connections, state.idle_connections)
+    }
+
+    /// A connection outside of the pool, that hears what is published there.
+    pub(super) async fn subscribe(&self, channel: &str) -> Result<PubSub, RedisError> {
+        self.manager.subscribe(channel).await
     }
 
     /// A connection, given back to the pool already. It waits for a part of the patience: who has some left asks

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bb8::ManageConnection;
 use bb8_redis::RedisConnectionManager;
-use redis::aio::MultiplexedConnection;
+use redis::aio::{MultiplexedConnection, PubSub};
 use redis::{ConnectionInfo, RedisError, ServerErrorKind, Value};
 use tokio::time::timeout;
 
@@ -71,6 +71,21 @@ impl Sentinel {
     pub(super) async fn open(
         &self,
     ) -> Result<(MultiplexedConnection, Arc<ServerClock>), RedisError> {
+        let (opened, server) = self.find(|info| self.connect(info)).await?;
+        Ok((opened, self.clock(server)))
+    }
+
+    /// A connection to the primary that hears what is published there.
+    pub(super) async fn subscribe(&self, channel: &str) -> Result<PubSub, RedisError> {
+        let found = self.find(|info| super::connection::subscribe(info, channel));
+        found.await.map(|(hearing, _)| hearing)
+    }
+
+    /// What comes of connecting to the primary, and the primary's name.
+    async fn find<T, F: Future<Output = Result<T, RedisError>>>(
+        &self,
+        connect: impl Fn(ConnectionInfo) -> F,
+    ) -> Result<(T, Box<str>), RedisError> {
         let first = self.first.load(Ordering::Relaxed);
         let mut failed = None;
         let mut away: Vec<(String, u16)> = Vec::new();
@@ -91,10 +106,10 @@ impl Sentinel {
             }
             let info = at_place(&self.node, &place.0, place.1);
             let server = name(&info);
-            match self.within(&server, self.connect(info)).await {
+            match self.within(&server, connect(info)).await {
                 Ok(opened) => {
                     self.first.store(n, Ordering::Relaxed);
-                    return Ok((opened, self.clock(server)));
+                    return Ok((opened, server));
                 }
                 Err(error) => {
                     // It says more than that some sentinel is away.

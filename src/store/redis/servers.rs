@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
+use redis::aio::PubSub;
 use redis::{Cmd, Pipeline, RedisError, Value};
 
 use super::beat::{self, Clocks};
@@ -205,6 +206,19 @@ impl Servers {
                 idle: all.idle + idle,
                 ..all
             })
+    }
+
+    /// A connection to any server, that hears what is published at all of them.
+    pub(super) async fn subscribe(&self, channel: &str) -> Result<PubSub, RedisError> {
+        self.keep_beating();
+        let mut failed = failure("no server is known yet".to_owned());
+        for node in self.0.route.nodes() {
+            match node.subscribe(channel).await {
+                Ok(hearing) => return Ok(hearing),
+                Err(error) => failed = error,
+            }
+        }
+        Err(failed)
     }
 
     /// Every server that holds records, as far as is known.

@@ -12,8 +12,8 @@
 //! | [`Holding`] | stops one call, before or after the store, until the test lets it go |
 //!
 //! [`now`](SessionStore::now), [`bucket`](SessionStore::bucket), [`deadline`](SessionStore::deadline),
-//! [`parts`](SessionStore::parts), [`part`](SessionStore::part), [`ends`](SessionStore::ends) and
-//! [`connections`](SessionStore::connections) are no calls: they are answered by the store inside.
+//! [`parts`](SessionStore::parts), [`part`](SessionStore::part), [`ends`](SessionStore::ends),
+//! [`hear`](SessionStore::hear) and [`connections`](SessionStore::connections) are no calls: they are answered by the store inside.
 
 use std::future::Future;
 use std::time::Duration;
@@ -50,6 +50,10 @@ macro_rules! stores_around {
 
             fn ends(&self) -> Option<$crate::store::Ends> {
                 $crate::store::wrappers::Around::store(self).ends()
+            }
+
+            fn hear(&self, kind: $crate::id::Kind) -> Option<$crate::store::Hearing> {
+                $crate::store::wrappers::Around::store(self).hear(kind)
             }
 
             fn connections(&self) -> Option<$crate::store::Connections> {
