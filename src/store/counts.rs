@@ -4,9 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::id::Kind;
 
-/// How many live sessions there are of each kind, and when they were counted.
-///
-/// Those that are over by their clocks and not dropped yet may be among them.
+/// How many live sessions there are of each kind, and when they were counted: none that ended, or is over by its clocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Counts {
     /// Users' sessions, and strangers'.

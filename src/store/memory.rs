@@ -4,9 +4,9 @@
 //! under one lock, every operation takes exactly one, and no operation sees half of another. No lock is held while
 //! anything waits. A shard's table is small, so that growing one is a short pause and not a long one.
 
-use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::allowance::Allowances;
 use super::command::{
@@ -16,7 +16,7 @@ use super::command::{
 use super::ends::Ends;
 use super::packed::Class;
 use super::shelf::Shard;
-use super::{Failure, SessionStore, StoreError, rules};
+use super::{Counts, Failure, SessionStore, StoreError, rules};
 use crate::clock::{Clock, SystemClock, instant, micros};
 use crate::id::{Bucket, Kind, RecordKey, UserId};
 use crate::record::{Activity, Entry, Op, Record, UserLog};
@@ -28,6 +28,10 @@ const PURGED_BY_WRITE: usize = 4;
 const PURGED_AT_ONCE: usize = 64;
 /// How often the sweeper looks at every shard.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// Up to so many entries are counted in one go: below a millisecond or two.
+const COUNTED_AT_ONCE: usize = 10_000;
+/// A count of more is good for so many times as long as it took.
+const COUNTED_FOR: u32 = 20;
 /// What a change may add besides its values: heads, and the tombstone that a replaced id leaves.
 const CHANGE_OVERHEAD: usize = 512;
 
@@ -62,7 +66,8 @@ struct Inner {
     floor: AtomicU64,
     entries: AtomicUsize,
     bytes: AtomicUsize,
-    live: [AtomicIsize; 2],
+    /// The last count of many, and when it was done.
+    counted: Mutex<Option<(Counts, Instant)>>,
     max_entries: usize,
     max_bytes: usize,
     /// Where the next eviction starts, so that not one shard pays for all.
@@ -163,7 +168,7 @@ impl MemoryStoreBuilder {
                 floor: AtomicU64::new(0),
                 entries: AtomicUsize::new(0),
                 bytes: AtomicUsize::new(0),
-                live: [AtomicIsize::new(0), AtomicIsize::new(0)],
+                counted: Mutex::new(None),
                 max_entries: self.max_entries,
                 max_bytes: self.max_bytes,
                 cursor: AtomicUsize::new(0),
@@ -210,11 +215,6 @@ impl Inner {
         let delta = shard.take_delta();
         add(&self.entries, delta.entries);
         add(&self.bytes, delta.bytes);
-        for (total, delta) in self.live.iter().zip(delta.live) {
-            if delta != 0 {
-                total.fetch_add(delta, Ordering::Relaxed);
-            }
-        }
         drop(shard);
     }
 
@@ -223,6 +223,29 @@ impl Inner {
         let more = shard.purge(self.now(), most);
         self.settle(shard);
         more
+    }
+
+    /// Looks at each session, and lets others have their turn.
+    async fn count(&self) -> Counts {
+        let (began, at) = (Instant::now(), self.now());
+        let mut live = [0; 2];
+        for shard in 0..SHARDS {
+            self.lock(shard).count(at, &mut live);
+            if self.entries.load(Ordering::Relaxed) > COUNTED_AT_ONCE {
+                tokio::task::yield_now().await;
+            }
+        }
+        Counts {
+            user: live[Kind::User as usize],
+            demo: live[Kind::Demo as usize],
+            at,
+            took: began.elapsed(),
+        }
+    }
+
+    fn counted(&self) -> MutexGuard<'_, Option<(Counts, Instant)>> {
+        // Nothing panics under it.
+        self.counted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn has_room(&self, bytes: usize) -> bool {
@@ -429,10 +452,20 @@ impl SessionStore for MemoryStore {
         Ok(())
     }
 
+    /// Looks at each session. A count of many is given again for twenty times as long as it took.
+    async fn counts(&self, _oldest: Duration) -> Result<Option<Counts>, StoreError> {
+        if let Some((counts, done)) = *self.inner.counted()
+            && done.elapsed() < COUNTED_FOR * counts.took
+        {
+            return Ok(Some(counts));
+        }
+        let counts = self.inner.count().await;
+        let is_long = self.inner.entries.load(Ordering::Relaxed) > COUNTED_AT_ONCE;
+        *self.inner.counted() = is_long.then(|| (counts, Instant::now()));
+        Ok(Some(counts))
+    }
+
     async fn count(&self, kind: Kind) -> Result<u64, StoreError> {
-        Ok(self.inner.live[kind as usize]
-            .load(Ordering::Relaxed)
-            .try_into()
-            .unwrap_or(0))
+        Ok(self.inner.count().await.of(kind))
     }
 }

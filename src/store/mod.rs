@@ -283,7 +283,6 @@ pub trait SessionStore: Send + Sync + 'static {
         }
     }
 
-    /// How many sessions of a kind are kept that are neither ended nor over, as far as the store knows without
-    /// looking at each: those that are over and not yet dropped may be counted.
+    /// How many sessions of a kind are kept that are neither ended nor over. It may look at each of them.
     fn count(&self, kind: Kind) -> impl Future<Output = Result<u64, StoreError>> + Send;
 }

@@ -32,7 +32,6 @@ const EVICTION_TRIES: usize = 32;
 pub(super) struct Delta {
     pub(super) entries: isize,
     pub(super) bytes: isize,
-    pub(super) live: [isize; 2],
 }
 
 #[derive(Debug, Default)]
@@ -271,8 +270,16 @@ impl Shard {
         };
         self.delta.entries += sign;
         self.delta.bytes += sign * signed(packed.len() + OVERHEAD + index);
-        if class_of(packed) != Class::Tombstone {
-            self.delta.live[key_of(packed).kind as usize] += sign;
+    }
+
+    /// Adds the live sessions of each kind.
+    pub(super) fn count(&self, now: SystemTime, live: &mut [u64; 2]) {
+        for packed in &self.table {
+            if let Some(Entry::Live(record)) = unpack(packed)
+                && record.end_at(now).is_none()
+            {
+                live[key_of(packed).kind as usize] += 1;
+            }
         }
     }
 }

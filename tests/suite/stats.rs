@@ -3,11 +3,16 @@
 use std::time::Duration;
 
 use axum::routing::post;
-use sessile::store::Mode;
+use sessile::record::{NewRecord, Record, Seen};
 use sessile::store::wrappers::{Call, Spy};
-use sessile::{AtLimit, EndReason, LimitPolicy, Outage, RedisStore, Session, SessionLayer};
+use sessile::store::{Create, Created, Mode};
+use sessile::{
+    AtLimit, Bucket, Digest, EndReason, Handle, Kind, LimitPolicy, Outage, RecordKey, RedisStore,
+    Session, SessionLayer, UserId,
+};
+use sha2::{Digest as _, Sha256};
 
-use crate::harness::{Client, memory, routes};
+use crate::harness::{Client, HOUR, MINUTE, memory, routes};
 use crate::on_redis::OnRedis;
 use crate::stores::{TestStore, on_every_store};
 use crate::support::wait::wait_until;
@@ -93,6 +98,57 @@ async fn live_sessions_are_counted_and_go_back_to_none(store: impl TestStore) {
         client.post("/logout").await.ok();
     }
     count(0).await;
+}
+
+/// A session that is over by its clocks is kept for a while, so that its holder can be told why.
+async fn what_is_over_by_its_clocks_is_not_counted(store: impl TestStore) {
+    let now = store.now();
+    let ends = [
+        // Absolute end, idle time, last seen.
+        (now + HOUR, HOUR, now),
+        (now - MINUTE, HOUR, now - 2 * MINUTE),
+        (now + HOUR, MINUTE, now - HOUR),
+    ];
+    for (absolute_end, idle_timeout, at) in ends {
+        for user in [Some("alice"), None] {
+            let user = user.map(UserId::from);
+            let bucket = user.as_ref().map(|user| store.bucket(user));
+            let record = Record::new(&NewRecord {
+                handle: Handle::random().unwrap(),
+                signed_in_at: user.is_some().then_some(now - 3 * HOUR),
+                user,
+                created_at: now - 3 * HOUR,
+                absolute_end,
+                idle_timeout,
+                touch_threshold: Duration::ZERO,
+                persistent: false,
+                seen: Seen {
+                    at,
+                    address: None,
+                    agent: None,
+                },
+                values: Vec::new(),
+            });
+            let digest = [Handle::random(), Handle::random()].map(|half| half.unwrap().to_string());
+            let digest = Sha256::digest(digest.concat());
+            let create = Create {
+                key: RecordKey {
+                    kind: Kind::User,
+                    bucket: bucket.unwrap_or(Bucket::from(7)),
+                    digest: Digest::from_bytes(digest.into()),
+                },
+                record,
+                began_at: now,
+                limit: None,
+                held: false,
+            };
+            let created = store.create(create).await.unwrap();
+            assert_eq!(created, Created::Created(Vec::new()));
+        }
+    }
+    assert_eq!(store.count(Kind::User).await.unwrap(), 2);
+    assert_eq!(store.count(Kind::Demo).await.unwrap(), 0);
+    assert_eq!(store.list("alice".into()).await.unwrap().len(), 1);
 }
 
 #[tokio::test]
@@ -222,5 +278,6 @@ async fn what_is_asked_for_demos_is_measured_with_the_rest() {
 on_every_store! {
     what_has_happened_here_is_counted_exactly,
     live_sessions_are_counted_and_go_back_to_none,
+    what_is_over_by_its_clocks_is_not_counted,
     of_many_who_ask_one_counts(redis_alone),
 }

@@ -178,6 +178,10 @@ impl<S: SessionStore, Place: Send + Sync + 'static> SessionStore for In<S, Place
         self.store.ends()
     }
 
+    fn hear(&self, kind: Kind) -> Option<sessile::store::Hearing> {
+        self.store.hear(kind)
+    }
+
     async fn beat(&self, part: Part, least: u64) -> Result<Beat, StoreError> {
         self.store.beat(part, least).await
     }

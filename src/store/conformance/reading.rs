@@ -187,7 +187,7 @@ pub async fn rule_09_a_long_list_is_complete<S: SessionStore>(store: Arc<S>) {
     }
 }
 
-/// What is live is counted, each kind on its own. What is over may still be.
+/// What is live is counted, each kind on its own. At least that: others may use the store as well.
 pub async fn rule_09_live_sessions_are_counted<S: SessionStore>(store: Arc<S>) {
     let case = Case::new(store);
     for _ in 0..3 {

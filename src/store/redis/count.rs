@@ -9,12 +9,16 @@ use super::reply::Unusable;
 use super::servers::{Again, Primary};
 use super::{Inner, StoreError};
 use crate::id::{Bucket, Kind};
+use crate::record::Entry;
 use crate::store::Counts;
 
 /// How many keys the server looks at in one step: well below a millisecond.
 const STEP: u32 = 200;
 /// The first bytes of a tombstone: a map of one part, `x`.
 const TOMBSTONE: &[u8] = b"\x81\xa1x";
+
+/// No session is kept longer beyond its end. What is kept for longer than this from now is not over, and need not be read.
+const LONGEST_AFTER_MS: i64 = 7_200_000;
 
 /// Whoever counts must be done within this, or somebody else begins as well.
 const COUNTING_MS: u32 = 300_000;
@@ -106,24 +110,57 @@ async fn of_one(store: &Inner, primary: &Primary, pattern: &str) -> Result<u64, 
             .arg("TYPE")
             .arg("string");
         let (next, keys) = step(primary.send(Instant::now() + store.budget, &scan).await?)?;
-        let heads = keys
-            .iter()
-            .filter_map(|key| Some((bucket(key)?, head(key))));
-        let until = Instant::now() + store.budget;
-        // A key that has become something else meanwhile is none of them.
-        count += store
-            .servers
-            .send_each(until, heads.collect())
-            .await?
-            .iter()
-            .filter(|head| matches!(head, Ok(Value::BulkString(head)) if is_live(head)))
-            .count() as u64;
+        count += live(store, keys).await?;
         if next == b"0" {
             return Ok(count);
         }
         tokio::time::sleep(PAUSE).await;
         cursor = next;
     }
+}
+
+/// How many of these are sessions, and live. A key that has become something else meanwhile is none.
+async fn live(store: &Inner, keys: Vec<Vec<u8>>) -> Result<u64, StoreError> {
+    let keys: Vec<_> = keys
+        .into_iter()
+        .filter_map(|key| Some((bucket(&key)?, key)))
+        .collect();
+    let heads = keys.iter().flat_map(|(bucket, key)| {
+        let mut left = redis::cmd("PTTL");
+        left.arg(key);
+        [(*bucket, head(key)), (*bucket, left)]
+    });
+    let until = Instant::now() + store.budget;
+    let heads = store.servers.send_each(until, heads.collect()).await?;
+    let (mut count, mut doubtful) = (0, Vec::new());
+    for ((bucket, key), about) in keys.into_iter().zip(heads.chunks_exact(2)) {
+        match about {
+            [Ok(Value::BulkString(head)), _] if head.is_empty() || head == TOMBSTONE => {}
+            [Ok(Value::BulkString(_)), Ok(Value::Int(left))] if *left > LONGEST_AFTER_MS => {
+                count += 1;
+            }
+            [Ok(Value::BulkString(_)), _] => {
+                let mut get = redis::cmd("GET");
+                get.arg(key);
+                doubtful.push((bucket, get));
+            }
+            _ => {}
+        }
+    }
+    if doubtful.is_empty() {
+        return Ok(count);
+    }
+    let until = Instant::now() + store.budget;
+    let values = store.servers.send_each(until, doubtful).await?;
+    let now = store.clock.now();
+    let is_live = |value: &Value| match value {
+        Value::BulkString(bytes) => {
+            matches!(Entry::from_bytes(bytes), Ok(Entry::Live(record)) if record.end_at(now).is_none())
+        }
+        _ => false,
+    };
+    let live = values.iter().flatten().filter(|value| is_live(value));
+    Ok(count + live.count() as u64)
 }
 
 /// The bucket in a key's name.
@@ -138,10 +175,6 @@ fn head(key: &[u8]) -> Cmd {
     let mut command = redis::cmd("GETRANGE");
     command.arg(key).arg(0).arg(TOMBSTONE.len() - 1);
     command
-}
-
-fn is_live(head: &[u8]) -> bool {
-    !head.is_empty() && head != TOMBSTONE
 }
 
 /// The cursor of the next step, and the keys of this one.

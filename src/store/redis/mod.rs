@@ -77,7 +77,7 @@ use crate::record::{Activity, End, EndReason, Entry, HistoryEntry, Record, UserL
 /// | [`record`](SessionStore::record), [`erase`](SessionStore::erase) | one `EVALSHA`, one `DEL` |
 /// | [`log`](SessionStore::log) | two `LRANGE`s, in one pipeline |
 /// | [`counts`](SessionStore::counts) | one `GET`; and where the count is too old, and nobody is at it, a `SET`, a count in small steps, a `SET`, a `DEL` |
-/// | [`count`](SessionStore::count) | as many `SCAN`s and `GETRANGE`s as it takes: for administration, never in a request |
+/// | [`count`](SessionStore::count) | as many `SCAN`s, `GETRANGE`s and `PTTL`s as it takes, and `GET`s of what is about to go: for administration, never in a request |
 /// | [`beat`](SessionStore::beat) | one pipeline to one primary: `TIME`, one `EVALSHA`, `INFO server`, `INFO replication` |
 /// | [`hear`](SessionStore::hear) | a connection outside of the pool, with one `SUBSCRIBE` |
 /// | once a second | one `TIME` to each primary whose clock no `beat` has just read |
