@@ -236,6 +236,15 @@ impl Record {
         instant(self.0.u64(at::SEEN))
     }
 
+    /// The last request that was recorded, with where it came from and with what.
+    pub(crate) fn seen(&self) -> Seen {
+        Seen {
+            at: self.seen_at(),
+            address: self.address().map(Into::into),
+            agent: self.user_agent().map(Into::into),
+        }
+    }
+
     /// Where it came from.
     #[must_use]
     pub fn address(&self) -> Option<&str> {
@@ -329,6 +338,13 @@ impl Record {
                 .draft()
                 .write_before(others.chain(messages), self.0.tail()),
         )
+    }
+
+    /// The same session, seen once more.
+    pub(crate) fn with_seen(&self, seen: &Seen) -> Self {
+        let mut draft = self.0.draft();
+        draft.saw(seen);
+        Self(draft.write(self.0.parts()))
     }
 
     /// The same session, which is this user's from now on.

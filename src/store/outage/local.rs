@@ -29,7 +29,7 @@ pub(crate) struct Locals {
 }
 
 /// How a session was made.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Made {
     /// When the request that made it began.
     began_at: SystemTime,
@@ -38,6 +38,8 @@ struct Made {
     at: Stamp,
     /// When it was last sent to the store, which may have it, by the store's clock.
     sent: Option<SystemTime>,
+    /// As it was first sent: every attempt sends these values, so that it is known which the store has if it has them.
+    first: Option<Record>,
 }
 
 /// There is no room for another session.
@@ -86,6 +88,7 @@ impl Locals {
                     limit: create.limit,
                     at,
                     sent: None,
+                    first: None,
                 },
             );
         }
@@ -135,7 +138,7 @@ impl Locals {
         at: Stamp,
     ) -> Result<Replaced, Full> {
         self.has_room(512, now, at)?;
-        let made = self.made.get(&replace.key).copied();
+        let made = self.made.get(&replace.key).cloned();
         let replaced = rules::replace(&mut self.shelf, now, replace);
         if let (Replaced::Replaced { .. }, Some(made)) = (&replaced, made) {
             let (began_at, limit) = match &replace.renewal {
@@ -150,6 +153,7 @@ impl Locals {
                     limit,
                     at: made.at,
                     sent: None,
+                    first: None,
                 },
             );
         }
@@ -186,7 +190,12 @@ impl Locals {
         match self.load(key, now, at)? {
             Entry::Live(record) => Some(Create {
                 key: *key,
-                record,
+                record: match &made.first {
+                    // But as of now: its idle time has not stood still. And with all that was said, for messages are told
+                    // apart: those that are there are not added.
+                    Some(first) => first.with_seen(&record.seen()).joined(&record),
+                    None => record,
+                },
                 began_at: made.began_at,
                 limit: made.limit,
                 held: true,
@@ -195,10 +204,19 @@ impl Locals {
         }
     }
 
-    /// The session is on its way to the store.
-    pub(crate) fn sent(&mut self, key: &RecordKey, now: SystemTime) {
-        if let Some(made) = self.made.get_mut(key) {
+    /// The session is on its way to the store, as it is in `create`.
+    pub(crate) fn sent(&mut self, create: &Create, now: SystemTime) {
+        if let Some(made) = self.made.get_mut(&create.key) {
             made.sent = Some(now);
+            made.first.get_or_insert_with(|| create.record.clone());
+        }
+    }
+
+    /// The session as it is now, if it is live.
+    pub(crate) fn record(&self, key: &RecordKey) -> Option<&Record> {
+        match self.shelf.entries.get(key)? {
+            Entry::Live(record) => Some(record),
+            Entry::Ended(_) => None,
         }
     }
 
@@ -214,9 +232,11 @@ impl Locals {
             .copied()
     }
 
-    /// The session is the store's now: nothing of it is left here.
-    pub(crate) fn promoted(&mut self, key: &RecordKey) {
-        self.take(key);
+    /// The session is the store's now: nothing of it is left here. What it was when it was first sent, and now.
+    pub(crate) fn promoted(&mut self, key: &RecordKey) -> Option<(Record, Record)> {
+        let first = self.made.get(key).and_then(|made| made.first.clone());
+        let here = self.take(key)?;
+        Some((first.unwrap_or_else(|| here.clone()), here))
     }
 
     /// The store does not take the session: it is over, for this reason.

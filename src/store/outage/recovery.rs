@@ -17,7 +17,7 @@ use super::memory::Delivery;
 use super::part::{Change, PartState};
 use super::staged::is_done_at_most_once;
 use crate::id::{Bucket, RecordKey};
-use crate::store::{Appended, Applied, Created, EndSessions, Failure, StoreError};
+use crate::store::{Appended, Applied, Create, Created, EndSessions, Failure, StoreError};
 
 /// Instances come back to the store not all in the same moment, but within this.
 const JITTER_MS: u32 = 200;
@@ -163,7 +163,7 @@ async fn bring_kept(away: &Arc<Away>, part: &PartState) -> Result<(), StoreError
     let kept = away.journal().kept(in_part(away, part));
     for (_, bucket, handle) in kept {
         let sent = away.moment();
-        let (busy, delivery) = {
+        let (busy, key, delivery) = {
             let mut memory = away.memory(bucket);
             let Some(key) = memory.locals.named(handle) else {
                 continue;
@@ -172,7 +172,7 @@ async fn bring_kept(away: &Arc<Away>, part: &PartState) -> Result<(), StoreError
                 continue;
             };
             let away = Arc::clone(away);
-            (Busy { away, key }, delivery)
+            (Busy { away, key }, key, delivery)
         };
         if let Delivery::Promote(create) = delivery {
             let created = match away.store.create((*create).clone()).await {
@@ -182,13 +182,18 @@ async fn bring_kept(away: &Arc<Away>, part: &PartState) -> Result<(), StoreError
             };
             let now = away.moment();
             let mut memory = away.memory(bucket);
-            memory.promoted(&create, &created, now);
-            if let Created::Created(ended) = &created {
+            let here = memory.locals.record(&key).cloned();
+            let is_whole = memory.promoted(&create, &created, now);
+            if let (Created::Created(ended), Some(record)) = (&created, here) {
                 // From which it is served until the store is read.
+                let create = Create {
+                    record,
+                    ..(*create).clone()
+                };
                 memory.created(&create, ended, sent.here, now);
             }
             drop(memory);
-            away.events.promoted(now.store, &create.record, &created);
+            tell_promoted(away, &create, &created, is_whole);
         }
         drop(busy);
     }
@@ -349,8 +354,8 @@ async fn carry(busy: Busy, part: Arc<PartState>, first: Delivery) {
             Delivery::Promote(create) => match away.store.create((*create).clone()).await {
                 Ok(created) => {
                     let now = away.moment();
-                    away.memory(key.bucket).promoted(&create, &created, now);
-                    away.events.promoted(now.store, &create.record, &created);
+                    let is_whole = away.memory(key.bucket).promoted(&create, &created, now);
+                    tell_promoted(away, &create, &created, is_whole);
                     None
                 }
                 Err(error) => Some(error),
@@ -385,6 +390,14 @@ async fn carry(busy: Busy, part: Arc<PartState>, first: Delivery) {
             return away.failed(&part, sent, &error);
         }
         next = away.memory(key.bucket).next(key, away.moment());
+    }
+}
+
+fn tell_promoted(away: &Away, create: &Create, created: &Created, is_whole: bool) {
+    let now = away.now();
+    away.events.promoted(now, &create.record, created);
+    if !is_whole {
+        away.events.write_lost(now, "full");
     }
 }
 

@@ -1,6 +1,6 @@
 //! What was written on leases: kept until the store can compare and set it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::SystemTime;
 
 use hashbrown::HashMap;
@@ -197,6 +197,28 @@ pub(super) fn is_done_at_most_once(changes: &Changes, failure: Failure) -> bool 
         Failure::Unreachable | Failure::Refused | Failure::Full
     );
     adds && !is_undone
+}
+
+/// What has changed from `before` to `after`, each value to be changed only where it is what it was before; and the last
+/// activity, if it is another.
+pub(crate) fn since(before: &Record, after: &Record) -> (Changes, Option<Seen>) {
+    let names: BTreeSet<&str> = before.names().chain(after.names()).collect();
+    let changed = names.into_iter().filter_map(|name| {
+        let (was, is) = (before.value(name), after.value(name));
+        (was != is).then(|| Change {
+            name: name.to_owned().into(),
+            guard: Guard::Unchanged(was.map(Into::into)),
+            op: is.map_or(Op::Remove, |is| Op::Set(is.into())),
+        })
+    });
+    let seen = (before.seen_at() < after.seen_at()).then(|| after.seen());
+    (
+        Changes {
+            clear: None,
+            each: changed.collect(),
+        },
+        seen,
+    )
 }
 
 /// The same changes, to be made only where each value is what it is in `read`; additions need no condition. A clear

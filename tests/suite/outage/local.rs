@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use sessile::record::Entry;
-use sessile::{AtLimit, Clock as _, EndReason, Outage};
+use sessile::record::{Change, Changes, Entry, Guard, Op};
+use sessile::store::{Applied, Apply};
+use sessile::{AtLimit, Clock as _, EndReason, Outage, RedisStore, SessionStore as _};
 
 use super::fixture::{
     ID, Instance, LEASE, LOCAL_ID, Network, SECOND, is_live, keys, patient, stands,
@@ -315,6 +316,82 @@ async fn inv01_a_promotion_without_an_answer_does_not_go_over_a_tombstone() {
     apart.is_settled().await;
     assert!(!apart.is_live(tab.id()));
     apart.elsewhere.also(&tab).is_refused("logged_out").await;
+}
+
+/// It may have got there already, and what was written here since comes after it: unless somebody else has written there
+/// meanwhile what it rests on, as with what is written on a lease.
+#[tokio::test(flavor = "multi_thread")]
+async fn inv07_what_was_written_after_a_promotion_without_an_answer_gets_there_too() {
+    for others_write in [false, true] {
+        let apart = Apart::start().await;
+        // The server knows the script: what is lost is what it did.
+        apart.elsewhere.signed_in("bob").await;
+        let mut alice = apart.here.signed_in("alice").await;
+        for path in ["/put/cart/pear", "/put/old/gone"] {
+            alice.post(path).await.ok();
+        }
+        let digest = super::fixture::key_of(alice.id()).digest.to_text();
+        for _ in 0..100 {
+            let digest = digest.clone();
+            apart.network.proxy.drop_reply_of(move |command| {
+                command
+                    .windows(digest.len())
+                    .any(|part| part == digest.as_bytes())
+            });
+        }
+        apart.network.heal();
+        let what = "the session got there, and nobody here knows";
+        wait_until(what, async || {
+            apart.network.proxy.dropped() > 0 && apart.is_live(alice.id())
+        })
+        .await;
+        apart.network.cut_off(&apart.here).await;
+        for path in ["/put/cart/plum", "/put/new/more", "/remove/old"] {
+            alice.post(path).await.ok();
+        }
+        if others_write {
+            // By an instance that has opened it: its values are written under the same key.
+            let store = RedisStore::connect(&apart.network.server.url()).await;
+            let change = Change {
+                name: "cart".into(),
+                guard: Guard::Any,
+                op: Op::Set(b"\"theirs\"".to_vec()),
+            };
+            let apply = Apply {
+                key: super::fixture::key_of(alice.id()),
+                changes: Changes {
+                    clear: None,
+                    each: vec![change],
+                },
+                seen: None,
+                read: None,
+            };
+            let applied = store.unwrap().apply(apply).await.unwrap();
+            assert!(matches!(applied, Applied::Saved(_)));
+        }
+        apart.network.proxy.drop_no_replies();
+        apart.is_settled().await;
+        let Some(Entry::Live(record)) = stands(&apart.network.server, alice.id()) else {
+            panic!("it is live");
+        };
+        let values = ["cart", "new", "old"].map(|name| {
+            let value = record.value(name)?;
+            Some(str::from_utf8(value).unwrap().trim_matches('"'))
+        });
+        let expected = match others_write {
+            false => [Some("plum"), Some("more"), None],
+            true => [Some("theirs"), None, Some("gone")],
+        };
+        assert_eq!(values, expected);
+        let lost = apart
+            .here
+            .layer
+            .sessions()
+            .stats()
+            .await
+            .count("write_lost");
+        assert_eq!(lost, u64::from(others_write));
+    }
 }
 
 /// Its maker may bring it yet: so it is not "signed out".

@@ -5,6 +5,7 @@ use crate::id::{Bucket, RecordKey};
 use crate::record::{End, EndReason, Seen};
 use crate::store::outage::breaker::Continuity;
 use crate::store::outage::rule::{Rule, holds};
+use crate::store::outage::staged::since;
 use crate::store::{Append, Appended, Applied, Apply, Create, Created, EndSessions};
 
 /// Something that has to reach the store.
@@ -80,7 +81,7 @@ impl Memory {
             if let Some(create) = self.locals.promotion(key, now.store, now.here)
                 && self.ended.covers(key, &create.record).is_none()
             {
-                self.locals.sent(key, now.store);
+                self.locals.sent(&create, now.store);
                 return Some(Delivery::Promote(Box::new(create)));
             }
             // It is over, by its clocks or by an end.
@@ -113,13 +114,20 @@ impl Memory {
         self.busy.remove(key);
     }
 
-    /// What the store said to a promotion.
-    pub(crate) fn promoted(&mut self, create: &Create, created: &Created, now: Moment) {
+    /// What the store said to a promotion. What was written here after it was first sent comes next, as if it had been
+    /// written on a lease; whether there is room for that.
+    pub(crate) fn promoted(&mut self, create: &Create, created: &Created, now: Moment) -> bool {
         let reason = match created {
             Created::Created(ended) => {
                 self.limited(create.key.bucket, ended, now);
-                self.locals.promoted(&create.key);
-                return;
+                let Some((first, here)) = self.locals.promoted(&create.key) else {
+                    return true;
+                };
+                let (changes, seen) = since(&first, &here);
+                if changes.is_empty() && seen.is_none() {
+                    return true;
+                }
+                return self.staged.add(create.key, changes, seen.as_ref()).is_ok();
             }
             Created::AtLimit => EndReason::Limit,
             Created::Refused(reason) => *reason,
@@ -136,6 +144,7 @@ impl Memory {
             );
         }
         self.locals.refused(&create.key, reason, now.store);
+        true
     }
 
     /// What the store said to a message that was added on a lease: whether it is there.
