@@ -10,7 +10,7 @@ use super::report::{Report, Shape};
 use super::run::Migration;
 use crate::id::{Handle, Kind};
 use crate::legacy;
-use crate::store::redis::admin::{Bring, Brought, Direct};
+use crate::store::redis::admin::{Bring, Brought, Direct, Held, Messages, Stage, Staged, each};
 use crate::store::{SessionStore, StoreError};
 
 /// Key, kind, and where the id begins in the key.
@@ -20,8 +20,15 @@ pub(super) type Keys = Vec<(Vec<u8>, Kind, usize)>;
 const READ: usize = 16 * 1024;
 /// A larger one is no session: reading it would hold up the server.
 const LARGEST: usize = 4 * 1024 * 1024;
+/// Messages of a demo that one command brings: well below a millisecond of the server.
+const MESSAGES: usize = 500;
+/// Nor are they more bytes, where they are not a single one.
+const MESSAGES_BYTES: usize = 256 * 1024;
 /// So often a session is read again that changes while it is being migrated.
 const TRIES: u32 = 10;
+
+const TOO_LARGE: &str = "it is larger than 4 MiB";
+const CLOCK: &str = "the clock of Redis is not to be relied on";
 
 /// A step of a migration.
 pub(super) struct Step {
@@ -33,6 +40,8 @@ pub(super) struct Step {
 struct Stored {
     bytes: Vec<u8>,
     expires_at: Option<SystemTime>,
+    /// It was read from a copy of this name.
+    held: Option<Handle>,
 }
 
 /// What stands under some keys.
@@ -47,10 +56,12 @@ struct Read {
 /// A session that is ready to be written.
 struct Ready {
     at: usize,
-    value: Vec<u8>,
+    value: Stored,
     shape: Shape,
     brought: old::Brought,
     mended: Mended,
+    /// Its messages have gone ahead.
+    is_staged: bool,
 }
 
 impl Step {
@@ -97,17 +108,82 @@ impl Step {
         let mut again = self.bring(keys, values, now, report).await?;
         // One at a time: some hundreds of them would be more than there may be room for.
         for (at, expires_at) in large {
-            let key = &keys[at].0;
+            let Some(stored) = self.large(keys, at, expires_at, report).await? else {
+                continue;
+            };
+            let held = stored.held;
+            again.extend(self.bring(keys, vec![(at, stored)], now, report).await?);
+            if let Some(name) = held {
+                let (key, kind, id_at) = &keys[at];
+                let copy = self.migration.store.copy_key(*kind, &key[*id_at..], name);
+                // Where it cannot be removed, it goes by itself.
+                self.server.ask_all(each("UNLINK", [copy])).await?;
+            }
+        }
+        Ok(again)
+    }
+
+    /// Reads a large one, from a copy: it is compared with that on the server, for to send it back and to compare it in a
+    /// script would hold up the server. `None`: it is in the report.
+    async fn large(
+        &self,
+        keys: &Keys,
+        at: usize,
+        expires_at: Option<SystemTime>,
+        report: &mut Report,
+    ) -> Result<Option<Stored>, StoreError> {
+        let (key, kind, id_at) = &keys[at];
+        let store = &self.migration.store;
+        if self.migration.dry_run {
             let bytes: Vec<u8> = self.server.ask(&range(key, LARGEST + 1)).await?;
             if bytes.len() > LARGEST {
                 report.invalid += 1;
-                report.problem(key, "it is larger than 4 MiB");
-                continue;
+                report.problem(key, TOO_LARGE);
+                return Ok(None);
             }
-            let value = vec![(at, Stored { bytes, expires_at })];
-            again.extend(self.bring(keys, value, now, report).await?);
+            let held = None;
+            return Ok(Some(Stored {
+                bytes,
+                expires_at,
+                held,
+            }));
         }
-        Ok(again)
+        let Ok(name) = Handle::random() else {
+            report.failed += 1;
+            report.problem(key, "the operating system gave no randomness");
+            return Ok(None);
+        };
+        let copy = store.copy_key(*kind, &key[*id_at..], name);
+        let now = store.now();
+        let answers = self.server.run_all(1, |_, with_text| {
+            store.hold(key, copy.as_bytes(), LARGEST, now, with_text)
+        });
+        let held = answers.await?.into_iter().next().map(Held::read);
+        match held {
+            Some(Ok(Held::Copied)) => {
+                let bytes = self.server.ask(&range(copy.as_bytes(), LARGEST)).await?;
+                let held = Some(name);
+                return Ok(Some(Stored {
+                    bytes,
+                    expires_at,
+                    held,
+                }));
+            }
+            Some(Ok(Held::TooLarge)) => {
+                report.invalid += 1;
+                report.problem(key, TOO_LARGE);
+            }
+            Some(Ok(Held::Gone)) => report.gone += 1,
+            Some(Ok(Held::Late)) | None => {
+                report.failed += 1;
+                report.problem(key, CLOCK);
+            }
+            Some(Err(why)) => {
+                report.failed += 1;
+                report.problem(key, why);
+            }
+        }
+        Ok(None)
     }
 
     /// Writes what was read. Gives those that changed meanwhile.
@@ -124,10 +200,11 @@ impl Step {
             match self.prepare(*kind, &key[*id_at..], &value, now) {
                 Ok(Some((shape, brought, mended))) => ready.push(Ready {
                     at,
-                    value: value.bytes,
+                    value,
                     shape,
                     brought,
                     mended,
+                    is_staged: false,
                 }),
                 Ok(None) => report.left += 1,
                 Err(Unread::Over(_)) => report.over += 1,
@@ -161,7 +238,7 @@ impl Step {
         }
         // Before them: an expiry is then never taken for later than it is.
         let now = self.server.time().await?;
-        let mut answers = self.server.ask_all(&commands).await?.into_iter();
+        let mut answers = self.server.ask_all(commands).await?.into_iter();
         let (mut values, mut large) = (Vec::with_capacity(open.len()), Vec::new());
         for &at in open {
             let (Some(range_), Some(left)) = (answers.next(), answers.next()) else {
@@ -192,7 +269,15 @@ impl Step {
                 Ok(_) | Err(_) => None,
             };
             if bytes.len() < READ {
-                values.push((at, Stored { bytes, expires_at }));
+                let held = None;
+                values.push((
+                    at,
+                    Stored {
+                        bytes,
+                        expires_at,
+                        held,
+                    },
+                ));
             } else {
                 large.push((at, expires_at));
             }
@@ -258,27 +343,34 @@ impl Step {
         report: &mut Report,
     ) -> Result<Vec<usize>, StoreError> {
         let mut again = Vec::new();
-        let mut open = ready;
-        let mut with_text = false;
+        let mut open = Vec::with_capacity(ready.len());
+        for mut ready in ready {
+            ready.is_staged = chunks(&ready.brought.messages).nth(1).is_some();
+            match self.stage(keys, &ready).await? {
+                Ok(Staged::Waiting) => open.push(ready),
+                Ok(Staged::Lost | Staged::Late) => again.push(ready.at),
+                Err(why) => {
+                    report.failed += 1;
+                    report.problem(&keys[ready.at].0, why);
+                }
+            }
+        }
         for _ in 0..TRIES {
             if open.is_empty() {
                 return Ok(again);
             }
             let now = self.migration.store.now();
-            let commands: Vec<Cmd> = open
-                .iter()
-                .map(|ready| self.command(keys, ready, now, with_text))
-                .collect();
+            let answers = self
+                .server
+                .run_all(open.len(), |n, with_text| {
+                    self.command(keys, &open[n], now, with_text)
+                })
+                .await?;
             let mut left = Vec::new();
-            for (ready, answer) in open.into_iter().zip(self.server.ask_all(&commands).await?) {
+            for (ready, answer) in open.into_iter().zip(answers) {
                 let key = &keys[ready.at].0;
                 match Brought::read(answer) {
-                    Ok(Brought::Migrated) => {
-                        report.migrated.add(ready.shape);
-                        report.messages += ready.brought.messages.len() as u64;
-                        report.numbers_mended += u64::from(ready.mended.numbers);
-                        report.surrogates_mended += u64::from(ready.mended.surrogates);
-                    }
+                    Ok(Brought::Migrated) => ready.count(report),
                     Ok(Brought::Already) => report.already += 1,
                     Ok(Brought::WrittenSince) => {
                         report.written_since += 1;
@@ -294,37 +386,80 @@ impl Step {
                         report.failed += 1;
                         report.problem(key, "its user has a thousand sessions here already");
                     }
-                    Ok(Brought::NoScript | Brought::Late) => left.push(ready),
+                    Ok(Brought::Late) => left.push(ready),
                     Err(why) => {
                         report.failed += 1;
                         report.problem(key, why);
                     }
                 }
             }
-            with_text = true;
             open = left;
         }
         for ready in open {
             report.failed += 1;
-            report.problem(
-                &keys[ready.at].0,
-                "the clock of Redis is not to be relied on, or scripts are flushed",
-            );
+            report.problem(&keys[ready.at].0, CLOCK);
         }
         Ok(again)
     }
 
+    /// Sends the messages of a long demo ahead. They are its own only when its record is there, which takes them along.
+    async fn stage(
+        &self,
+        keys: &Keys,
+        ready: &Ready,
+    ) -> Result<Result<Staged, String>, StoreError> {
+        if !ready.is_staged {
+            return Ok(Ok(Staged::Waiting));
+        }
+        let (key, kind, id_at) = &keys[ready.at];
+        let was_migrated = self.migration.store.pointer_exists(*kind, &key[*id_at..]);
+        if self.server.ask(&was_migrated).await? {
+            // They would wait for nothing: it is for the record's own command to tell what has become of it.
+            return Ok(Ok(Staged::Waiting));
+        }
+        let mut before = 0;
+        for messages in chunks(&ready.brought.messages) {
+            let stage = Stage {
+                old_id: &key[*id_at..],
+                handle: ready.brought.record.handle(),
+                before,
+                messages,
+            };
+            let now = self.migration.store.now();
+            let answers = self
+                .server
+                .run_all(1, |_, with_text| {
+                    self.migration.store.stage(&stage, now, with_text)
+                })
+                .await?;
+            for answer in answers {
+                match Staged::read(answer) {
+                    Ok(Staged::Waiting) => {}
+                    other => return Ok(other),
+                }
+            }
+            before += messages.len();
+        }
+        Ok(Ok(Staged::Waiting))
+    }
+
     fn command(&self, keys: &Keys, ready: &Ready, now: SystemTime, with_text: bool) -> Cmd {
         let (key, kind, id_at) = &keys[ready.at];
+        let messages = &ready.brought.messages;
         let bring = Bring {
             kind: *kind,
             old_key: key,
             old_id: &key[*id_at..],
-            old: &ready.value,
+            old: &ready.value.bytes,
+            held: ready.value.held,
             keep_old: self.migration.keep_old,
             record: &ready.brought.record,
             made_at: ready.brought.made_at,
-            messages: &ready.brought.messages,
+            messages: if ready.is_staged {
+                Messages::Staged(messages.len())
+            } else {
+                Messages::Here(messages)
+            },
         };
         self.migration.store.bring(&bring, now, with_text)
     }
@@ -336,25 +471,50 @@ impl Step {
         ready: &[Ready],
         report: &mut Report,
     ) -> Result<(), StoreError> {
-        let pointers: Vec<Cmd> = ready
-            .iter()
-            .map(|ready| {
-                let (key, kind, id_at) = &keys[ready.at];
-                self.migration.store.pointer_exists(*kind, &key[*id_at..])
-            })
-            .collect();
-        for (ready, answer) in ready.iter().zip(self.server.ask_all(&pointers).await?) {
+        let pointers = ready.iter().map(|ready| {
+            let (key, kind, id_at) = &keys[ready.at];
+            self.migration.store.pointer_exists(*kind, &key[*id_at..])
+        });
+        let pointers = self.server.ask_all(pointers.collect()).await?;
+        for (ready, answer) in ready.iter().zip(pointers) {
             if matches!(answer, Ok(Value::Int(1))) {
                 report.already += 1;
             } else {
-                report.migrated.add(ready.shape);
-                report.messages += ready.brought.messages.len() as u64;
-                report.numbers_mended += u64::from(ready.mended.numbers);
-                report.surrogates_mended += u64::from(ready.mended.surrogates);
+                ready.count(report);
             }
         }
         Ok(())
     }
+}
+
+impl Ready {
+    /// It was migrated, or would be.
+    fn count(&self, report: &mut Report) {
+        report.migrated.add(self.shape);
+        report.messages += self.brought.messages.len() as u64;
+        report.numbers_mended += u64::from(self.mended.numbers);
+        report.surrogates_mended += u64::from(self.mended.surrogates);
+    }
+}
+
+/// Messages by as many as one command brings.
+fn chunks(messages: &[Vec<u8>]) -> impl Iterator<Item = &[Vec<u8>]> {
+    let mut rest = messages;
+    std::iter::from_fn(move || {
+        let mut bytes = 0;
+        let number = rest
+            .iter()
+            .take(MESSAGES)
+            .take_while(|message| {
+                bytes += message.len();
+                bytes <= MESSAGES_BYTES
+            })
+            .count()
+            .max(1);
+        let (chunk, left) = rest.split_at_checked(number)?;
+        rest = left;
+        Some(chunk)
+    })
 }
 
 fn range(key: &[u8], len: usize) -> Cmd {
