@@ -5,12 +5,13 @@ use std::time::{Duration, SystemTime};
 use redis::{Cmd, Value};
 
 use super::json::{self, Mended};
+use super::large;
 use super::old::{self, Around, Unread};
 use super::report::{Report, Shape};
 use super::run::Migration;
 use crate::id::{Handle, Kind};
 use crate::legacy;
-use crate::store::redis::admin::{Bring, Brought, Direct, Held, Messages, Stage, Staged, each};
+use crate::store::redis::admin::{Bring, Brought, Direct, Messages, Staged};
 use crate::store::{SessionStore, StoreError};
 
 /// Key, kind, and where the id begins in the key.
@@ -18,17 +19,10 @@ pub(super) type Keys = Vec<(Vec<u8>, Kind, usize)>;
 
 /// So much of a value is read with all the others: most are below a kilobyte.
 const READ: usize = 16 * 1024;
-/// A larger one is no session: reading it would hold up the server.
-const LARGEST: usize = 4 * 1024 * 1024;
-/// Messages of a demo that one command brings: well below a millisecond of the server.
-const MESSAGES: usize = 500;
-/// Nor are they more bytes, where they are not a single one.
-const MESSAGES_BYTES: usize = 256 * 1024;
 /// So often a session is read again that changes while it is being migrated.
 const TRIES: u32 = 10;
 
-const TOO_LARGE: &str = "it is larger than 4 MiB";
-const CLOCK: &str = "the clock of Redis is not to be relied on";
+pub(super) const CLOCK: &str = "the clock of Redis is not to be relied on";
 
 /// A step of a migration.
 pub(super) struct Step {
@@ -37,11 +31,11 @@ pub(super) struct Step {
 }
 
 /// What stands under a key.
-struct Stored {
-    bytes: Vec<u8>,
-    expires_at: Option<SystemTime>,
+pub(super) struct Stored {
+    pub(super) bytes: Vec<u8>,
+    pub(super) expires_at: Option<SystemTime>,
     /// It was read from a copy of this name.
-    held: Option<Handle>,
+    pub(super) held: Option<Handle>,
 }
 
 /// What stands under some keys.
@@ -54,14 +48,14 @@ struct Read {
 }
 
 /// A session that is ready to be written.
-struct Ready {
-    at: usize,
+pub(super) struct Ready {
+    pub(super) at: usize,
     value: Stored,
     shape: Shape,
-    brought: old::Brought,
+    pub(super) brought: old::Brought,
     mended: Mended,
     /// Its messages have gone ahead.
-    is_staged: bool,
+    pub(super) is_staged: bool,
 }
 
 impl Step {
@@ -114,76 +108,10 @@ impl Step {
             let held = stored.held;
             again.extend(self.bring(keys, vec![(at, stored)], now, report).await?);
             if let Some(name) = held {
-                let (key, kind, id_at) = &keys[at];
-                let copy = self.migration.store.copy_key(*kind, &key[*id_at..], name);
-                // Where it cannot be removed, it goes by itself.
-                self.server.ask_all(each("UNLINK", [copy])).await?;
+                self.forget_copy(keys, at, name).await?;
             }
         }
         Ok(again)
-    }
-
-    /// Reads a large one, from a copy: it is compared with that on the server, for to send it back and to compare it in a
-    /// script would hold up the server. `None`: it is in the report.
-    async fn large(
-        &self,
-        keys: &Keys,
-        at: usize,
-        expires_at: Option<SystemTime>,
-        report: &mut Report,
-    ) -> Result<Option<Stored>, StoreError> {
-        let (key, kind, id_at) = &keys[at];
-        let store = &self.migration.store;
-        if self.migration.dry_run {
-            let bytes: Vec<u8> = self.server.ask(&range(key, LARGEST + 1)).await?;
-            if bytes.len() > LARGEST {
-                report.invalid += 1;
-                report.problem(key, TOO_LARGE);
-                return Ok(None);
-            }
-            let held = None;
-            return Ok(Some(Stored {
-                bytes,
-                expires_at,
-                held,
-            }));
-        }
-        let Ok(name) = Handle::random() else {
-            report.failed += 1;
-            report.problem(key, "the operating system gave no randomness");
-            return Ok(None);
-        };
-        let copy = store.copy_key(*kind, &key[*id_at..], name);
-        let now = store.now();
-        let answers = self.server.run_all(1, |_, with_text| {
-            store.hold(key, copy.as_bytes(), LARGEST, now, with_text)
-        });
-        let held = answers.await?.into_iter().next().map(Held::read);
-        match held {
-            Some(Ok(Held::Copied)) => {
-                let bytes = self.server.ask(&range(copy.as_bytes(), LARGEST)).await?;
-                let held = Some(name);
-                return Ok(Some(Stored {
-                    bytes,
-                    expires_at,
-                    held,
-                }));
-            }
-            Some(Ok(Held::TooLarge)) => {
-                report.invalid += 1;
-                report.problem(key, TOO_LARGE);
-            }
-            Some(Ok(Held::Gone)) => report.gone += 1,
-            Some(Ok(Held::Late)) | None => {
-                report.failed += 1;
-                report.problem(key, CLOCK);
-            }
-            Some(Err(why)) => {
-                report.failed += 1;
-                report.problem(key, why);
-            }
-        }
-        Ok(None)
     }
 
     /// Writes what was read. Gives those that changed meanwhile.
@@ -345,7 +273,7 @@ impl Step {
         let mut again = Vec::new();
         let mut open = Vec::with_capacity(ready.len());
         for mut ready in ready {
-            ready.is_staged = chunks(&ready.brought.messages).nth(1).is_some();
+            ready.is_staged = large::is_long(&ready.brought.messages);
             match self.stage(keys, &ready).await? {
                 Ok(Staged::Waiting) => open.push(ready),
                 Ok(Staged::Lost | Staged::Late) => again.push(ready.at),
@@ -402,47 +330,6 @@ impl Step {
         Ok(again)
     }
 
-    /// Sends the messages of a long demo ahead. They are its own only when its record is there, which takes them along.
-    async fn stage(
-        &self,
-        keys: &Keys,
-        ready: &Ready,
-    ) -> Result<Result<Staged, String>, StoreError> {
-        if !ready.is_staged {
-            return Ok(Ok(Staged::Waiting));
-        }
-        let (key, kind, id_at) = &keys[ready.at];
-        let was_migrated = self.migration.store.pointer_exists(*kind, &key[*id_at..]);
-        if self.server.ask(&was_migrated).await? {
-            // They would wait for nothing: it is for the record's own command to tell what has become of it.
-            return Ok(Ok(Staged::Waiting));
-        }
-        let mut before = 0;
-        for messages in chunks(&ready.brought.messages) {
-            let stage = Stage {
-                old_id: &key[*id_at..],
-                handle: ready.brought.record.handle(),
-                before,
-                messages,
-            };
-            let now = self.migration.store.now();
-            let answers = self
-                .server
-                .run_all(1, |_, with_text| {
-                    self.migration.store.stage(&stage, now, with_text)
-                })
-                .await?;
-            for answer in answers {
-                match Staged::read(answer) {
-                    Ok(Staged::Waiting) => {}
-                    other => return Ok(other),
-                }
-            }
-            before += messages.len();
-        }
-        Ok(Ok(Staged::Waiting))
-    }
-
     fn command(&self, keys: &Keys, ready: &Ready, now: SystemTime, with_text: bool) -> Cmd {
         let (key, kind, id_at) = &keys[ready.at];
         let messages = &ready.brought.messages;
@@ -497,27 +384,7 @@ impl Ready {
     }
 }
 
-/// Messages by as many as one command brings.
-fn chunks(messages: &[Vec<u8>]) -> impl Iterator<Item = &[Vec<u8>]> {
-    let mut rest = messages;
-    std::iter::from_fn(move || {
-        let mut bytes = 0;
-        let number = rest
-            .iter()
-            .take(MESSAGES)
-            .take_while(|message| {
-                bytes += message.len();
-                bytes <= MESSAGES_BYTES
-            })
-            .count()
-            .max(1);
-        let (chunk, left) = rest.split_at_checked(number)?;
-        rest = left;
-        Some(chunk)
-    })
-}
-
-fn range(key: &[u8], len: usize) -> Cmd {
+pub(super) fn range(key: &[u8], len: usize) -> Cmd {
     let mut command = redis::cmd("GETRANGE");
     command.arg(key).arg(0).arg(len - 1);
     command
