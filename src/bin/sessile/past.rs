@@ -1,6 +1,5 @@
 //! history, watch.
 
-use std::convert::Infallible;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -94,7 +93,7 @@ pub(crate) async fn history(options: OfUser) -> Result<Outcome, Failure> {
     Ok(Outcome::Done)
 }
 
-/// Tells what happens, a line each, until it is stopped. What happened before is not told.
+/// Tells what happens, a line each, until it is stopped, or nobody reads it any more. What happened before is not told.
 pub(crate) async fn watch(options: Watch) -> Result<Outcome, Failure> {
     let store = store(&options.place).await?;
     let as_json = options.json.json;
@@ -105,7 +104,7 @@ pub(crate) async fn watch(options: Watch) -> Result<Outcome, Failure> {
         }
     };
     tokio::select! {
-        failed = watching => failed.map(|never| match never {}),
+        ended = watching => ended.map(|()| Outcome::Done),
         stopped = tokio::signal::ctrl_c() => {
             stopped?;
             Ok(Outcome::Done)
@@ -113,7 +112,7 @@ pub(crate) async fn watch(options: Watch) -> Result<Outcome, Failure> {
     }
 }
 
-async fn one(store: &RedisStore, user: &str, as_json: bool) -> Result<Infallible, Failure> {
+async fn one(store: &RedisStore, user: &str, as_json: bool) -> Result<(), Failure> {
     let sessions = sessions(store)?;
     let mut known: Option<Vec<HistoryEntry>> = None;
     loop {
@@ -122,7 +121,9 @@ async fn one(store: &RedisStore, user: &str, as_json: bool) -> Result<Infallible
         if let Some(known) = &known {
             // The oldest of the new ones first.
             for entry in fresh(known, &entries).into_iter().rev() {
-                tell(None, entry, as_json)?;
+                if !tell(None, entry, as_json)? {
+                    return Ok(());
+                }
             }
         }
         known = Some(entries);
@@ -130,18 +131,20 @@ async fn one(store: &RedisStore, user: &str, as_json: bool) -> Result<Infallible
     }
 }
 
-async fn everybody(store: &RedisStore, as_json: bool) -> Result<Infallible, Failure> {
+async fn everybody(store: &RedisStore, as_json: bool) -> Result<(), Failure> {
     let mut follow = Admin::new(store).follow(PATIENCE).await?;
     loop {
         let next = tokio::time::Instant::now() + PACE;
-        let mut told = Ok(());
+        let mut told = Ok(true);
         let pass = follow.pass(|user, entry| {
-            if told.is_ok() {
+            if matches!(told, Ok(true)) {
                 told = tell(Some(&user), &entry, as_json);
             }
         });
         pass.await?;
-        told?;
+        if !told? {
+            return Ok(());
+        }
         tokio::time::sleep_until(next).await;
     }
 }
@@ -152,18 +155,18 @@ fn fresh<'a>(known: &[HistoryEntry], entries: &'a [HistoryEntry]) -> Vec<&'a His
     new.collect()
 }
 
-/// `user`: where it is not clear who it is about.
-fn tell(user: Option<&UserId>, entry: &HistoryEntry, as_json: bool) -> Result<(), Failure> {
+/// `user`: where it is not clear who it is about. `false`: nobody reads it.
+fn tell(user: Option<&UserId>, entry: &HistoryEntry, as_json: bool) -> Result<bool, Failure> {
     let row = Row::from(entry);
     if as_json {
         let line = Line {
             user: user.map(UserId::as_str),
             row,
         };
-        return output::line(&serde_json::to_string(&line)?);
+        return output::wanted_line(&serde_json::to_string(&line)?);
     }
     let mut cells = vec![when(entry.at)];
     cells.extend(user.map(ToString::to_string));
     cells.extend(row.cells());
-    output::line(&output::plain(&cells.join("  ")))
+    output::wanted_line(&output::plain(&cells.join("  ")))
 }

@@ -202,3 +202,22 @@ async fn each_pass_tells_what_happened_since_the_last_and_nothing_twice() {
     // And nothing has happened since.
     follow.pass(|user, _| panic!("{user}")).await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_that_nobody_reads_any_more_ends() {
+    let server = Server::start();
+    let store = RedisStore::connect(&server.url()).await.unwrap();
+    for users in [&["alice"][..], &[]] {
+        let url = server.url();
+        let arguments = [&["watch", "--redis", &url], users].concat();
+        let mut child = command(&arguments).stdout(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        wait_until("it has ended", async || {
+            made(&store, "alice", 0).await;
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            child.try_wait().unwrap().is_some()
+        })
+        .await;
+        assert!(child.wait().unwrap().success());
+    }
+}
