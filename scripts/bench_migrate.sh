@@ -54,6 +54,13 @@ while kill -0 "$migration" 2>/dev/null; do
     sleep 0.2
 done
 wait "$migration"
-echo "$((ticks / $(getconf CLK_TCK))) s of a processor for it, $(awk -v a="$before" -v b="$(cpu)" 'BEGIN { printf "%.0f", b - a }') s for Redis: where each has one of its own, it takes the longer of the two"
+awk -v n="$sessions" -v own="$(awk -v t="$ticks" -v hz="$(getconf CLK_TCK)" 'BEGIN { print t / hz }')" \
+    -v redis="$(awk -v a="$before" -v b="$(cpu)" 'BEGIN { print b - a }')" 'BEGIN {
+    printf "%.1f s of a processor for it, %.1f s for Redis: ", own, redis
+    printf "%.0f and %.0f millionths of a second a session; where each has a processor of its own, the longer counts\n",
+        1e6 * own / n, 1e6 * redis / n
+}'
 echo "$((most / 1024)) MiB was the most that it needed"
 echo "$(redis-cli -p "$port" slowlog len) commands took Redis longer than 10 ms"
+# Microseconds, and the beginning of the command.
+redis-cli -p "$port" slowlog get 10 | head -c 2000 || true

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::id::{Handle, Kind};
 use crate::record::{End, Entry};
 use crate::session::SessionInfo;
-use crate::store::redis::admin::{Direct, entry};
+use crate::store::redis::admin::{Direct, each, entry};
 use crate::store::{RedisStore, SessionStore, StoreError};
 
 const STEP: usize = 500;
@@ -67,14 +67,8 @@ async fn of_kind(
             .keys
             .iter()
             .filter(|key| store.record_key(kind, key).is_some());
-        let gets: Vec<_> = keys
-            .map(|key| {
-                let mut command = redis::cmd("GET");
-                command.arg(key);
-                command
-            })
-            .collect();
-        for value in server.ask_all(&gets).await?.into_iter().flatten() {
+        let values = server.ask_all(each("GET", keys)).await?;
+        for value in values.into_iter().flatten() {
             // By the server's clock: what is past its end is over.
             match entry(&value).map(|entry| entry.at(store.now())) {
                 Some(Entry::Live(record)) if record.handle() == handle => {

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::id::{Kind, RecordKey};
 use crate::record::{Entry, Record};
-use crate::store::redis::admin::{Direct, List, entry, fraction};
+use crate::store::redis::admin::{Direct, List, each, entry, fraction};
 use crate::store::{RedisStore, SessionStore, StoreError};
 
 /// How many keys the server looks at in one step.
@@ -31,6 +31,8 @@ pub struct Repair {
     pub ended: u64,
     /// Members that were no live session, and were taken out.
     pub unlisted: u64,
+    /// Conversations whose demo was gone, and that were deleted.
+    pub conversations: u64,
     /// Keys that had no expiry, and have one now.
     pub expiries: u64,
     /// Keys with the name of a session that hold none. They are left alone.
@@ -41,7 +43,11 @@ impl Repair {
     /// Whether there was nothing to be put right.
     #[must_use]
     pub const fn found_nothing(&self) -> bool {
-        self.listed == 0 && self.ended == 0 && self.unlisted == 0 && self.expiries == 0
+        self.listed == 0
+            && self.ended == 0
+            && self.unlisted == 0
+            && self.conversations == 0
+            && self.expiries == 0
     }
 }
 
@@ -93,6 +99,8 @@ impl Run<'_> {
         while let Some(here) = cursor {
             progress(fraction(&here));
             let step = self.server.scan(&here, &pattern, STEP).await?;
+            // They have the names of their demos, and more.
+            self.conversations(&step.keys, repair).await?;
             let keys: Vec<_> = step
                 .keys
                 .into_iter()
@@ -117,7 +125,7 @@ impl Run<'_> {
                 commands.push(command);
             }
         }
-        let mut answers = self.server.ask_all(&commands).await?.into_iter();
+        let mut answers = self.server.ask_all(commands).await?.into_iter();
         let mut asks = Vec::new();
         let mut wrong: Vec<(RecordKey, Option<Record>, bool)> = Vec::new();
         for (key, _) in keys {
@@ -147,8 +155,8 @@ impl Run<'_> {
                 Entry::Ended(_) => {}
             }
         }
-        let commands: Vec<Cmd> = asks.iter().map(|(command, ..)| command.clone()).collect();
-        let scores = self.server.ask_all(&commands).await?;
+        let commands = asks.iter().map(|(command, ..)| command.clone()).collect();
+        let scores = self.server.ask_all(commands).await?;
         for ((_, key, record, is_endless), score) in asks.into_iter().zip(scores) {
             if is_endless || matches!(score, Ok(Value::Nil)) {
                 wrong.push((key, Some(record), is_endless));
@@ -190,6 +198,50 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// Those of the keys that are conversations.
+    async fn conversations(&self, keys: &[Vec<u8>], repair: &mut Repair) -> Result<(), StoreError> {
+        let keys = keys
+            .iter()
+            .filter_map(|key| Some((&key[..], self.store.demo_of(key)?)));
+        let keys: Vec<(&[u8], &[u8])> = keys.collect();
+        let demos = each("GET", keys.iter().map(|(_, demo)| *demo));
+        let demos = self.server.ask_all(demos).await?;
+        let left = each("PTTL", keys.iter().map(|(key, _)| *key));
+        let left = self.server.ask_all(left).await?;
+        let mut wrong = Vec::new();
+        for ((pair, demo), left) in keys.into_iter().zip(demos).zip(left) {
+            let is_gone = match demo {
+                Ok(Value::Nil) => true,
+                Ok(value) => matches!(entry(&value), Some(Entry::Ended(_))),
+                Err(_) => false,
+            };
+            let is_endless = matches!(left, Ok(Value::Int(-1)));
+            if is_gone || is_endless {
+                wrong.push(pair);
+                repair.conversations += u64::from(self.dry_run && is_gone);
+                repair.expiries += u64::from(self.dry_run && !is_gone);
+            }
+        }
+        if self.dry_run {
+            return Ok(());
+        }
+        let words = self
+            .scripts(wrong.len(), |n, with_text| {
+                let (messages, demo) = wrong[n];
+                let now = self.store.now();
+                self.store.unsay(messages, demo, now, with_text)
+            })
+            .await?;
+        for words in words {
+            match words.first().map(String::as_str) {
+                Some("deleted") => repair.conversations += 1,
+                Some("expiry") => repair.expiries += 1,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     async fn lists(
         &self,
         repair: &mut Repair,
@@ -215,7 +267,7 @@ impl Run<'_> {
         range.arg(&list.key).arg(0).arg(-1);
         let mut left = redis::cmd("PTTL");
         left.arg(&list.key);
-        let mut answers = self.server.ask_all(&[range, left]).await?.into_iter();
+        let mut answers = self.server.ask_all(vec![range, left]).await?.into_iter();
         let (Some(Ok(members)), Some(Ok(left))) = (answers.next(), answers.next()) else {
             // It is of another type: somebody else's.
             repair.malformed += 1;
@@ -227,16 +279,11 @@ impl Run<'_> {
         repair.expiries += u64::from(is_endless);
         let mut first = is_endless;
         for members in members.chunks(MEMBERS) {
-            let gets: Vec<Cmd> = members
+            let records = members
                 .iter()
-                .map(|digest| {
-                    let mut command = redis::cmd("GET");
-                    command.arg([list.records.as_bytes(), &digest[..]].concat());
-                    command
-                })
-                .collect();
+                .map(|digest| [list.records.as_bytes(), &digest[..]].concat());
             let now = self.store.now();
-            let values = self.server.ask_all(&gets).await?;
+            let values = self.server.ask_all(each("GET", records)).await?;
             let dead: Vec<Vec<u8>> = members
                 .iter()
                 .zip(values)
@@ -267,29 +314,19 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Runs scripts, with their text where the server does not know them.
+    /// Runs scripts, and gives the words that each answers with.
     async fn scripts(
         &self,
         number: usize,
         build: impl Fn(usize, bool) -> Cmd,
     ) -> Result<Vec<Vec<String>>, StoreError> {
-        let mut all = vec![Vec::new(); number];
-        let mut open: Vec<usize> = (0..number).collect();
-        for with_text in [false, true] {
-            let commands: Vec<Cmd> = open.iter().map(|&n| build(n, with_text)).collect();
-            let mut unknown = Vec::new();
-            for (n, answer) in std::mem::take(&mut open)
-                .into_iter()
-                .zip(self.server.ask_all(&commands).await?)
-            {
-                match answer {
-                    Ok(value) => all[n] = redis::from_redis_value(value).unwrap_or_default(),
-                    Err(error) if error.code() == Some("NOSCRIPT") => unknown.push(n),
-                    Err(error) => return Err(StoreError::new(format!("Redis refused: {error}"))),
-                }
-            }
-            open = unknown;
-        }
-        Ok(all)
+        let answers = self.server.run_all(number, build).await?;
+        answers
+            .into_iter()
+            .map(|answer| match answer {
+                Ok(value) => Ok(redis::from_redis_value(value).unwrap_or_default()),
+                Err(error) => Err(StoreError::new(format!("Redis refused: {error}"))),
+            })
+            .collect()
     }
 }

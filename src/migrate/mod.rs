@@ -21,6 +21,7 @@
 //! 5. What an old id is replaced by is told in [the guide](crate::guide::migrating), as is what must be stopped first.
 
 mod json;
+mod large;
 mod legacy;
 mod old;
 mod peers;

@@ -11,7 +11,7 @@ use super::peers;
 use super::report::{OldIndexes, Report, Shape};
 use super::source::{Named, Source};
 use super::step::{Keys, Step};
-use crate::store::redis::admin::{Direct, Scanned, fraction};
+use crate::store::redis::admin::{Direct, Scanned, each, fraction};
 use crate::store::{RedisStore, StoreError};
 
 /// How many keys the server looks at in one step: well below a millisecond.
@@ -292,13 +292,7 @@ impl Migration {
         let mut cursor = Some(b"0".to_vec());
         while let Some(here) = cursor {
             let Scanned { next, keys } = server.scan(&here, "user_sessions:*", SCAN).await?;
-            let mut types = Vec::with_capacity(keys.len());
-            for key in &keys {
-                let mut command = redis::cmd("TYPE");
-                command.arg(key);
-                types.push(command);
-            }
-            let kinds = server.ask_all(&types).await?;
+            let kinds = server.ask_all(each("TYPE", &keys)).await?;
             let lists = keys.iter().zip(kinds).filter_map(|(key, kind)| {
                 // Ours are sorted sets.
                 let kind: String = redis::from_redis_value(kind.ok()?).ok()?;
@@ -327,17 +321,15 @@ impl Migration {
             .map(|list| (list, b"0".to_vec()))
             .collect();
         while !open.is_empty() {
-            let scans: Vec<_> = open
-                .iter()
-                .map(|(list, cursor)| {
-                    let mut scan = redis::cmd("SSCAN");
-                    scan.arg(*list).arg(cursor).arg("COUNT").arg(MEMBERS);
-                    scan
-                })
-                .collect();
+            let scans = open.iter().map(|(list, cursor)| {
+                let mut scan = redis::cmd("SSCAN");
+                scan.arg(*list).arg(cursor).arg("COUNT").arg(MEMBERS);
+                scan
+            });
+            let answers = server.ask_all(scans.collect()).await?;
             let mut members = Vec::new();
             let mut next = Vec::new();
-            for ((list, _), answer) in open.into_iter().zip(server.ask_all(&scans).await?) {
+            for ((list, _), answer) in open.into_iter().zip(answers) {
                 // One that is gone meanwhile, or is something else now, has none.
                 let found: Option<(Vec<u8>, Vec<Vec<u8>>)> = answer
                     .ok()
@@ -365,16 +357,12 @@ impl Migration {
         members: &[(&[u8], Vec<u8>)],
         counts: &mut OldIndexes,
     ) -> Result<(), StoreError> {
-        let exist: Vec<_> = members
+        let records = members
             .iter()
-            .map(|(_, member)| {
-                let mut command = redis::cmd("EXISTS");
-                command.arg([b"session:", &member[..]].concat());
-                command
-            })
-            .collect();
+            .map(|(_, member)| [b"session:", &member[..]].concat());
+        let exist = server.ask_all(each("EXISTS", records)).await?;
         let mut remove = Vec::new();
-        for ((list, member), exists) in members.iter().zip(server.ask_all(&exist).await?) {
+        for ((list, member), exists) in members.iter().zip(exist) {
             if matches!(exists, Ok(redis::Value::Int(0))) {
                 let mut command = redis::cmd("SREM");
                 command.arg(*list).arg(member);
@@ -383,7 +371,7 @@ impl Migration {
         }
         counts.dead_members += remove.len() as u64;
         if !self.dry_run && !self.keep_old {
-            server.ask_all(&remove).await?;
+            server.ask_all(remove).await?;
         }
         Ok(())
     }

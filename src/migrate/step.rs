@@ -5,12 +5,13 @@ use std::time::{Duration, SystemTime};
 use redis::{Cmd, Value};
 
 use super::json::{self, Mended};
+use super::large;
 use super::old::{self, Around, Unread};
 use super::report::{Report, Shape};
 use super::run::Migration;
 use crate::id::{Handle, Kind};
 use crate::legacy;
-use crate::store::redis::admin::{Bring, Brought, Direct};
+use crate::store::redis::admin::{Bring, Brought, Direct, Messages, Staged};
 use crate::store::{SessionStore, StoreError};
 
 /// Key, kind, and where the id begins in the key.
@@ -18,10 +19,10 @@ pub(super) type Keys = Vec<(Vec<u8>, Kind, usize)>;
 
 /// So much of a value is read with all the others: most are below a kilobyte.
 const READ: usize = 16 * 1024;
-/// A larger one is no session: reading it would hold up the server.
-const LARGEST: usize = 4 * 1024 * 1024;
 /// So often a session is read again that changes while it is being migrated.
 const TRIES: u32 = 10;
+
+pub(super) const CLOCK: &str = "the clock of Redis is not to be relied on";
 
 /// A step of a migration.
 pub(super) struct Step {
@@ -30,9 +31,11 @@ pub(super) struct Step {
 }
 
 /// What stands under a key.
-struct Stored {
-    bytes: Vec<u8>,
-    expires_at: Option<SystemTime>,
+pub(super) struct Stored {
+    pub(super) bytes: Vec<u8>,
+    pub(super) expires_at: Option<SystemTime>,
+    /// It was read from a copy of this name.
+    pub(super) held: Option<Handle>,
 }
 
 /// What stands under some keys.
@@ -45,12 +48,14 @@ struct Read {
 }
 
 /// A session that is ready to be written.
-struct Ready {
-    at: usize,
-    value: Vec<u8>,
+pub(super) struct Ready {
+    pub(super) at: usize,
+    value: Stored,
     shape: Shape,
-    brought: old::Brought,
+    pub(super) brought: old::Brought,
     mended: Mended,
+    /// Its messages have gone ahead.
+    pub(super) is_staged: bool,
 }
 
 impl Step {
@@ -97,15 +102,14 @@ impl Step {
         let mut again = self.bring(keys, values, now, report).await?;
         // One at a time: some hundreds of them would be more than there may be room for.
         for (at, expires_at) in large {
-            let key = &keys[at].0;
-            let bytes: Vec<u8> = self.server.ask(&range(key, LARGEST + 1)).await?;
-            if bytes.len() > LARGEST {
-                report.invalid += 1;
-                report.problem(key, "it is larger than 4 MiB");
+            let Some(stored) = self.large(keys, at, expires_at, report).await? else {
                 continue;
+            };
+            let held = stored.held;
+            again.extend(self.bring(keys, vec![(at, stored)], now, report).await?);
+            if let Some(name) = held {
+                self.forget_copy(keys, at, name).await?;
             }
-            let value = vec![(at, Stored { bytes, expires_at })];
-            again.extend(self.bring(keys, value, now, report).await?);
         }
         Ok(again)
     }
@@ -124,10 +128,11 @@ impl Step {
             match self.prepare(*kind, &key[*id_at..], &value, now) {
                 Ok(Some((shape, brought, mended))) => ready.push(Ready {
                     at,
-                    value: value.bytes,
+                    value,
                     shape,
                     brought,
                     mended,
+                    is_staged: false,
                 }),
                 Ok(None) => report.left += 1,
                 Err(Unread::Over(_)) => report.over += 1,
@@ -161,7 +166,7 @@ impl Step {
         }
         // Before them: an expiry is then never taken for later than it is.
         let now = self.server.time().await?;
-        let mut answers = self.server.ask_all(&commands).await?.into_iter();
+        let mut answers = self.server.ask_all(commands).await?.into_iter();
         let (mut values, mut large) = (Vec::with_capacity(open.len()), Vec::new());
         for &at in open {
             let (Some(range_), Some(left)) = (answers.next(), answers.next()) else {
@@ -192,7 +197,15 @@ impl Step {
                 Ok(_) | Err(_) => None,
             };
             if bytes.len() < READ {
-                values.push((at, Stored { bytes, expires_at }));
+                let held = None;
+                values.push((
+                    at,
+                    Stored {
+                        bytes,
+                        expires_at,
+                        held,
+                    },
+                ));
             } else {
                 large.push((at, expires_at));
             }
@@ -258,27 +271,34 @@ impl Step {
         report: &mut Report,
     ) -> Result<Vec<usize>, StoreError> {
         let mut again = Vec::new();
-        let mut open = ready;
-        let mut with_text = false;
+        let mut open = Vec::with_capacity(ready.len());
+        for mut ready in ready {
+            ready.is_staged = large::is_long(&ready.brought.messages);
+            match self.stage(keys, &ready).await? {
+                Ok(Staged::Waiting) => open.push(ready),
+                Ok(Staged::Lost | Staged::Late) => again.push(ready.at),
+                Err(why) => {
+                    report.failed += 1;
+                    report.problem(&keys[ready.at].0, why);
+                }
+            }
+        }
         for _ in 0..TRIES {
             if open.is_empty() {
                 return Ok(again);
             }
             let now = self.migration.store.now();
-            let commands: Vec<Cmd> = open
-                .iter()
-                .map(|ready| self.command(keys, ready, now, with_text))
-                .collect();
+            let answers = self
+                .server
+                .run_all(open.len(), |n, with_text| {
+                    self.command(keys, &open[n], now, with_text)
+                })
+                .await?;
             let mut left = Vec::new();
-            for (ready, answer) in open.into_iter().zip(self.server.ask_all(&commands).await?) {
+            for (ready, answer) in open.into_iter().zip(answers) {
                 let key = &keys[ready.at].0;
                 match Brought::read(answer) {
-                    Ok(Brought::Migrated) => {
-                        report.migrated.add(ready.shape);
-                        report.messages += ready.brought.messages.len() as u64;
-                        report.numbers_mended += u64::from(ready.mended.numbers);
-                        report.surrogates_mended += u64::from(ready.mended.surrogates);
-                    }
+                    Ok(Brought::Migrated) => ready.count(report),
                     Ok(Brought::Already) => report.already += 1,
                     Ok(Brought::WrittenSince) => {
                         report.written_since += 1;
@@ -294,37 +314,39 @@ impl Step {
                         report.failed += 1;
                         report.problem(key, "its user has a thousand sessions here already");
                     }
-                    Ok(Brought::NoScript | Brought::Late) => left.push(ready),
+                    Ok(Brought::Late) => left.push(ready),
                     Err(why) => {
                         report.failed += 1;
                         report.problem(key, why);
                     }
                 }
             }
-            with_text = true;
             open = left;
         }
         for ready in open {
             report.failed += 1;
-            report.problem(
-                &keys[ready.at].0,
-                "the clock of Redis is not to be relied on, or scripts are flushed",
-            );
+            report.problem(&keys[ready.at].0, CLOCK);
         }
         Ok(again)
     }
 
     fn command(&self, keys: &Keys, ready: &Ready, now: SystemTime, with_text: bool) -> Cmd {
         let (key, kind, id_at) = &keys[ready.at];
+        let messages = &ready.brought.messages;
         let bring = Bring {
             kind: *kind,
             old_key: key,
             old_id: &key[*id_at..],
-            old: &ready.value,
+            old: &ready.value.bytes,
+            held: ready.value.held,
             keep_old: self.migration.keep_old,
             record: &ready.brought.record,
             made_at: ready.brought.made_at,
-            messages: &ready.brought.messages,
+            messages: if ready.is_staged {
+                Messages::Staged(messages.len())
+            } else {
+                Messages::Here(messages)
+            },
         };
         self.migration.store.bring(&bring, now, with_text)
     }
@@ -336,28 +358,33 @@ impl Step {
         ready: &[Ready],
         report: &mut Report,
     ) -> Result<(), StoreError> {
-        let pointers: Vec<Cmd> = ready
-            .iter()
-            .map(|ready| {
-                let (key, kind, id_at) = &keys[ready.at];
-                self.migration.store.pointer_exists(*kind, &key[*id_at..])
-            })
-            .collect();
-        for (ready, answer) in ready.iter().zip(self.server.ask_all(&pointers).await?) {
+        let pointers = ready.iter().map(|ready| {
+            let (key, kind, id_at) = &keys[ready.at];
+            self.migration.store.pointer_exists(*kind, &key[*id_at..])
+        });
+        let pointers = self.server.ask_all(pointers.collect()).await?;
+        for (ready, answer) in ready.iter().zip(pointers) {
             if matches!(answer, Ok(Value::Int(1))) {
                 report.already += 1;
             } else {
-                report.migrated.add(ready.shape);
-                report.messages += ready.brought.messages.len() as u64;
-                report.numbers_mended += u64::from(ready.mended.numbers);
-                report.surrogates_mended += u64::from(ready.mended.surrogates);
+                ready.count(report);
             }
         }
         Ok(())
     }
 }
 
-fn range(key: &[u8], len: usize) -> Cmd {
+impl Ready {
+    /// It was migrated, or would be.
+    fn count(&self, report: &mut Report) {
+        report.migrated.add(self.shape);
+        report.messages += self.brought.messages.len() as u64;
+        report.numbers_mended += u64::from(self.mended.numbers);
+        report.surrogates_mended += u64::from(self.mended.surrogates);
+    }
+}
+
+pub(super) fn range(key: &[u8], len: usize) -> Cmd {
     let mut command = redis::cmd("GETRANGE");
     command.arg(key).arg(0).arg(len - 1);
     command

@@ -3,20 +3,26 @@
 use sessile::admin::{Admin, Level};
 
 use crate::ask::sure;
-use crate::options::{Cleanup, Doctor};
+use crate::bar::Bar;
+use crate::options::{Cleanup, OfAll};
 use crate::output::{self, Table};
 use crate::{Failure, Outcome, store};
 
 pub(crate) async fn cleanup(options: Cleanup) -> Result<Outcome, Failure> {
     if !options.dry_run {
-        let question =
-            "This puts lists of users' sessions right, and gives keys an expiry that have none.";
+        let question = "This puts lists of users' sessions right, deletes conversations whose demo is gone, and gives keys an expiry \
+             that have none.";
         if let Err(outcome) = sure(question, options.yes) {
             return Ok(outcome);
         }
     }
     let store = store(&options.place).await?;
-    let repair = Admin::new(&store).repair(options.dry_run, |_| {}).await?;
+    let bar = Bar::new();
+    let repair = Admin::new(&store)
+        .repair(options.dry_run, |done| bar.show(done, String::new()))
+        .await;
+    bar.clear();
+    let repair = repair?;
     if options.json.json {
         output::json(&repair)?;
         return Ok(Outcome::Done);
@@ -34,6 +40,10 @@ pub(crate) async fn cleanup(options: Cleanup) -> Result<Outcome, Failure> {
             "of those were from before all of their user's ended, and are over now",
         ),
         (repair.unlisted, "members of lists were no live session"),
+        (
+            repair.conversations,
+            "conversations of demos that are gone were deleted",
+        ),
         (repair.expiries, "keys had no expiry"),
         (repair.malformed, "keys hold no session, and are left alone"),
     ] {
@@ -46,7 +56,7 @@ pub(crate) async fn cleanup(options: Cleanup) -> Result<Outcome, Failure> {
     Ok(Outcome::Done)
 }
 
-pub(crate) async fn doctor(options: Doctor) -> Result<Outcome, Failure> {
+pub(crate) async fn doctor(options: OfAll) -> Result<Outcome, Failure> {
     let store = store(&options.place).await?;
     let findings = Admin::new(&store).doctor(&options.place.redis).await;
     let worst = findings.iter().map(|finding| finding.level).max();

@@ -1,10 +1,11 @@
 //! list, show, stats.
 
 use serde::Serialize;
-use sessile::admin::{Admin, Found, FoundState};
-use sessile::{Handle, Kind, SessionInfo, SessionStore};
+use sessile::admin::{Admin, Found, FoundState, ServerFigures};
+use sessile::{Handle, Kind, SessionInfo};
 
-use crate::options::{OfUser, Show, Stats};
+use crate::bar::Bar;
+use crate::options::{OfAll, OfUser, Show};
 use crate::output::{self, Table, instant, when};
 use crate::{Failure, Outcome, complain, detail, sessions, store};
 
@@ -193,26 +194,70 @@ pub(crate) async fn show(options: Show) -> Result<Outcome, Failure> {
     Ok(Outcome::Done)
 }
 
-/// Figures, for programs.
-#[derive(Debug, Serialize)]
-struct Figures {
-    user_sessions: u64,
-    demo_sessions: u64,
-}
-
-pub(crate) async fn stats(options: Stats) -> Result<Outcome, Failure> {
+pub(crate) async fn stats(options: OfAll) -> Result<Outcome, Failure> {
     let store = store(&options.place).await?;
-    let figures = Figures {
-        user_sessions: store.count(Kind::User).await?,
-        demo_sessions: store.count(Kind::Demo).await?,
-    };
+    let bar = Bar::new();
+    let figures = Admin::new(&store)
+        .figures(|done| bar.show(done, String::new()))
+        .await;
+    bar.clear();
+    let figures = figures?;
     if options.json.json {
         output::json(&figures)?;
         return Ok(Outcome::Done);
     }
-    let mut table = Table::new(&["SESSIONS", "NUMBER"]);
-    table.row(vec!["user".into(), figures.user_sessions.to_string()]);
-    table.row(vec!["demo".into(), figures.demo_sessions.to_string()]);
+    let mut table = Table::new(&["WHAT", "NUMBER"]);
+    let mut row = |what: &str, number: u64| table.row(vec![what.to_owned(), number.to_string()]);
+    row("live sessions", figures.user_sessions);
+    row("  of strangers", figures.strangers);
+    row("live demos", figures.demo_sessions);
+    row("  active", figures.demos_active);
+    row("  completed", figures.demos_completed);
+    row("  adopted by a user", figures.demos_adopted);
+    row("ended, reason known", figures.ended);
+    row("over, not dropped yet", figures.over);
+    row("keys that hold no session", figures.malformed);
+    for family in figures.keys.iter().filter(|family| family.keys > 0) {
+        row(&format!("keys {}", family.name), family.keys);
+    }
     table.print()?;
+    for server in &figures.servers {
+        output::line(&output::plain(&about(server)))?;
+    }
+    output::line(&format!(
+        "Counted just now, in {:.1} s.",
+        figures.took.as_secs_f64()
+    ))?;
+    if let Some(last) = figures.last_count {
+        output::line(&format!(
+            "An application counted {} sessions and {} demos {} s ago.",
+            last.user_sessions,
+            last.demo_sessions,
+            last.age.as_secs()
+        ))?;
+    }
     Ok(Outcome::Done)
+}
+
+/// How a server does, in one line.
+fn about(server: &ServerFigures) -> String {
+    let mut words = vec![
+        server
+            .version
+            .clone()
+            .unwrap_or_else(|| "it does not say what it is".into()),
+    ];
+    words.extend(server.role.clone());
+    if let Some(used) = server.memory_bytes {
+        words.push(match server.memory_limit_bytes {
+            Some(most) => format!("{} of {} MiB used", used >> 20, most >> 20),
+            None => format!("{} MiB used", used >> 20),
+        });
+    }
+    words.extend(server.clients.map(|clients| format!("{clients} clients")));
+    words.push(format!(
+        "answers in {:.2} ms",
+        server.latency.as_secs_f64() * 1000.0
+    ));
+    format!("{}: {}", server.server, words.join(", "))
 }

@@ -5,6 +5,7 @@
 //! | `options.rs` | the command line |
 //! | `output.rs` | tables for people, JSON for programs |
 //! | `ask.rs` | "are you sure?" |
+//! | `bar.rs` | how far it is |
 //! | `look.rs` | list, show, stats |
 //! | `past.rs` | history, watch |
 //! | `end.rs` | end, end-all |
@@ -14,6 +15,7 @@
 //! Nothing here prints an id or a digest: a session is known by its handle.
 
 mod ask;
+mod bar;
 mod check;
 mod end;
 mod look;
@@ -52,11 +54,15 @@ impl From<Outcome> for ExitCode {
 
 /// Why a command failed, in words for people.
 #[derive(Debug)]
-pub(crate) struct Failure(pub(crate) String);
+pub(crate) enum Failure {
+    Failed(String),
+    /// The command line cannot be meant so.
+    Usage(String),
+}
 
 impl<E: std::error::Error> From<E> for Failure {
     fn from(error: E) -> Self {
-        Self(error.to_string())
+        Self::Failed(error.to_string())
     }
 }
 
@@ -68,9 +74,13 @@ async fn main() -> ExitCode {
     };
     match run(options).await {
         Ok(outcome) => outcome.into(),
-        Err(Failure(words)) => {
+        Err(Failure::Failed(words)) => {
             complain(&words);
             Outcome::Failed.into()
+        }
+        Err(Failure::Usage(words)) => {
+            complain(&words);
+            Outcome::Usage.into()
         }
     }
 }
@@ -98,7 +108,9 @@ pub(crate) async fn store(place: &Place) -> Result<RedisStore, Failure> {
     if let Some(namespace) = &place.namespace {
         builder = builder.namespace(namespace);
     }
-    Ok(builder.connect().await?)
+    // A server that is away is told by the first command; what is told here is an address or a namespace that is none.
+    let connected = builder.connect().await;
+    connected.map_err(|error| Failure::Usage(error.to_string()))
 }
 
 /// Administration, where whatever fails is told and nothing is kept for later.
@@ -119,9 +131,9 @@ pub(crate) fn detail(error: &sessile::Error) -> Failure {
     let mut source = std::error::Error::source(error);
     while let Some(inner) = source {
         if let Some(store) = inner.downcast_ref::<StoreError>() {
-            return Failure(store.to_string());
+            return Failure::Failed(store.to_string());
         }
         source = inner.source();
     }
-    Failure(error.to_string())
+    Failure::Failed(error.to_string())
 }

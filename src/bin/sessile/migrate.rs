@@ -6,17 +6,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
+use indicatif::HumanDuration;
 use sessile::migrate::{Migration, Progress, Report, Source};
 
 use crate::ask::sure;
+use crate::bar::Bar;
 use crate::options::Migrate;
 use crate::{Failure, Outcome, complain, output, store};
 
-/// The bar has so many places.
-const PLACES: u64 = 10_000;
-
 pub(crate) async fn run(options: Migrate) -> Result<Outcome, Failure> {
+    if let Some(what) = in_vain(&options) {
+        return Err(Failure::Usage(what.into()));
+    }
     if !options.dry_run {
         let fate = if options.keep_old {
             "stay"
@@ -58,8 +59,10 @@ pub(crate) async fn run(options: Migrate) -> Result<Outcome, Failure> {
         migration = migration.limit(limit);
     }
     tokio::spawn(stop_by_signal(stop));
-    let bar = Bar::new();
-    let ran = migration.run(|progress| bar.show(progress)).await;
+    let (bar, began) = (Bar::new(), Instant::now());
+    let ran = migration
+        .run(|progress| bar.show(progress.fraction, message(progress, began.elapsed())))
+        .await;
     bar.clear();
     let (report, failure) = match ran {
         Ok(report) => (report, None),
@@ -86,6 +89,19 @@ pub(crate) async fn run(options: Migrate) -> Result<Outcome, Failure> {
     })
 }
 
+/// An option that changes nothing there: whoever gives it expects that it does.
+fn in_vain(options: &Migrate) -> Option<&'static str> {
+    let is_legacy = Source::from(options.from) == Source::Legacy;
+    match is_legacy {
+        true if options.prefix.is_some() => Some("--prefix has no meaning with --from legacy"),
+        true if options.user_key.is_some() => Some("--user-key has no meaning with --from legacy"),
+        false if options.local_offset.is_some() => {
+            Some("--local-offset is for --from legacy: no other system writes local times")
+        }
+        true | false => None,
+    }
+}
+
 fn tell(report: &Report, json: bool) -> Result<(), Failure> {
     if json {
         // Ids that may still open something in the old system are for the file alone.
@@ -102,7 +118,7 @@ fn create(path: &Path) -> Result<std::fs::File, Failure> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let file = options.open(path).map_err(|error| {
-        Failure(format!(
+        Failure::Failed(format!(
             "the report cannot be written to {}: {error}",
             path.display()
         ))
@@ -124,43 +140,16 @@ async fn stop_by_signal(stop: Arc<AtomicBool>) {
     }
 }
 
-/// The progress, on stderr, and only where that is a terminal.
-struct Bar {
-    bar: ProgressBar,
-    began: Instant,
-}
-
-impl Bar {
-    fn new() -> Self {
-        let bar = ProgressBar::new(PLACES);
-        if let Ok(style) = ProgressStyle::with_template("{wide_bar} {percent:>3} %  {msg}") {
-            bar.set_style(style);
+/// How many, how fast, and how long it still takes.
+fn message(progress: &Progress, took: Duration) -> String {
+    let took = took.as_secs_f64();
+    let rate = progress.migrated as f64 / took.max(0.001);
+    let left = match progress.fraction {
+        fraction if fraction > 0.01 => {
+            let left = Duration::from_secs_f64(took * (1.0 - fraction) / fraction);
+            format!(", {} left", HumanDuration(left))
         }
-        Self {
-            bar,
-            began: Instant::now(),
-        }
-    }
-
-    fn show(&self, progress: &Progress) {
-        let took = self.began.elapsed().as_secs_f64();
-        let rate = progress.migrated as f64 / took.max(0.001);
-        let left = match progress.fraction {
-            fraction if fraction > 0.01 => {
-                let left = Duration::from_secs_f64(took * (1.0 - fraction) / fraction);
-                format!(", {} left", HumanDuration(left))
-            }
-            _ => String::new(),
-        };
-        self.bar
-            .set_position((progress.fraction * PLACES as f64) as u64);
-        self.bar.set_message(format!(
-            "{} migrated, {rate:.0} a second{left}",
-            progress.migrated
-        ));
-    }
-
-    fn clear(&self) {
-        self.bar.finish_and_clear();
-    }
+        _ => String::new(),
+    };
+    format!("{} migrated, {rate:.0} a second{left}", progress.migrated)
 }

@@ -29,22 +29,23 @@ pub(crate) enum Command {
     List(OfUser),
     /// What is known of one session, by its handle
     Show(Show),
-    /// How many sessions there are
-    Stats(Stats),
+    /// How many sessions, demos and keys there are, and how the servers do
+    #[command(after_help = STATS)]
+    Stats(OfAll),
     /// What happened to a user's sessions, newest first: it outlives them for 90 days
     History(OfUser),
-    /// Tell what happens to a user's sessions, a line each, as it happens, until Ctrl-C
+    /// Tell what happens to a user's sessions, or to everybody's, a line each, as it happens, until Ctrl-C
     #[command(after_help = WATCH)]
-    Watch(OfUser),
+    Watch(Watch),
     /// End one session of a user
     End(End),
     /// End all sessions of a user, and every login of theirs that has begun
     EndAll(EndAll),
-    /// Put lists of users' sessions right, and give keys an expiry that have none
+    /// Put lists of users' sessions right, delete conversations of demos that are gone, give keys an expiry that have none
     Cleanup(Cleanup),
     /// Check the Redis server, and a sample of what is in it; changes nothing
     #[command(after_help = DOCTOR)]
-    Doctor(Doctor),
+    Doctor(OfAll),
 }
 
 const MIGRATE: &str = "\
@@ -57,9 +58,16 @@ A session's end is its old expiry, whatever the application's timeouts are.
 
 Sessions open by their old ids only where the application says so: SessionLayerBuilder::accept_legacy.";
 
+const STATS: &str = "\
+Each record is read once, in small steps with a millisecond in between: a million sessions take some minutes, and Redis
+hardly notices. Keys under \"other\" are of other namespaces and services.";
+
 const WATCH: &str = "\
-The user's history is asked for once a second. With --json each line is an object.
-What happens to all users is in each application's log, and in its stream of events.";
+With USER, their history is asked for once a second. Without, the histories of all users are looked at again and again, by
+SCAN, 500 keys of the server each 10 ms: what happens is told within two such passes, and with a million keys in Redis one
+takes some 20 seconds and a few hundredths of the server's time. Of one user no more than the latest 200 events of a pass are
+told, and demo sessions have no history. While Redis is away it waits up to 30 seconds.
+With --json each line is an object.";
 
 const DOCTOR: &str = "Exit code 1 if anything is an error; warnings and notes are none.";
 
@@ -175,7 +183,17 @@ pub(crate) struct Show {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct Stats {
+pub(crate) struct OfAll {
+    #[command(flatten)]
+    pub(crate) place: Place,
+    #[command(flatten)]
+    pub(crate) json: Json,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Watch {
+    /// The user; without it, everybody
+    pub(crate) user: Option<String>,
     #[command(flatten)]
     pub(crate) place: Place,
     #[command(flatten)]
@@ -233,14 +251,6 @@ pub(crate) struct Cleanup {
     pub(crate) place: Place,
     #[command(flatten)]
     pub(crate) yes: Yes,
-    #[command(flatten)]
-    pub(crate) json: Json,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Doctor {
-    #[command(flatten)]
-    pub(crate) place: Place,
     #[command(flatten)]
     pub(crate) json: Json,
 }

@@ -15,9 +15,14 @@ const LEAST: usize = 12;
 
 /// A line on stdout. Whoever closes it, as `head` does, wants no more.
 pub(crate) fn line(text: &str) -> Result<(), Failure> {
+    wanted_line(text).map(|_| ())
+}
+
+/// The same for what never ends by itself. `false`: nobody reads it any more.
+pub(crate) fn wanted_line(text: &str) -> Result<bool, Failure> {
     match writeln!(std::io::stdout(), "{text}") {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        written => Ok(written?),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+        written => Ok(written.map(|()| true)?),
     }
 }
 

@@ -3,14 +3,17 @@
 use std::time::Duration;
 
 use serde::Serialize;
-use sessile::{Handle, HistoryEntry, HistoryEvent};
+use sessile::admin::Admin;
+use sessile::{Handle, HistoryEntry, HistoryEvent, RedisStore, UserId};
 
-use crate::options::OfUser;
+use crate::options::{OfUser, Watch};
 use crate::output::{self, Table, instant, when};
 use crate::{Failure, Outcome, detail, sessions, store};
 
-/// How often a user's history is asked for.
+/// How often a user's history is asked for, and how long a pass over everybody's takes at least.
 const PACE: Duration = Duration::from_secs(1);
+/// Whoever watches everybody waits so long for a Redis that is away.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Something that happened, for programs.
 #[derive(Debug, Serialize)]
@@ -22,6 +25,15 @@ struct Row {
     handle: Handle,
     address: Option<String>,
     user_agent: Option<String>,
+}
+
+/// The same of somebody.
+#[derive(Debug, Serialize)]
+struct Line<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<&'a str>,
+    #[serde(flatten)]
+    row: Row,
 }
 
 impl From<&HistoryEntry> for Row {
@@ -81,28 +93,59 @@ pub(crate) async fn history(options: OfUser) -> Result<Outcome, Failure> {
     Ok(Outcome::Done)
 }
 
-/// Tells what happens to a user's sessions, a line each, until it is stopped. What happened before is not told.
-pub(crate) async fn watch(options: OfUser) -> Result<Outcome, Failure> {
+/// Tells what happens, a line each, until it is stopped, or nobody reads it any more. What happened before is not told.
+pub(crate) async fn watch(options: Watch) -> Result<Outcome, Failure> {
     let store = store(&options.place).await?;
-    let sessions = sessions(&store)?;
+    let as_json = options.json.json;
+    let watching = async {
+        match &options.user {
+            Some(user) => one(&store, user, as_json).await,
+            None => everybody(&store, as_json).await,
+        }
+    };
+    tokio::select! {
+        ended = watching => ended.map(|()| Outcome::Done),
+        stopped = tokio::signal::ctrl_c() => {
+            stopped?;
+            Ok(Outcome::Done)
+        }
+    }
+}
+
+async fn one(store: &RedisStore, user: &str, as_json: bool) -> Result<(), Failure> {
+    let sessions = sessions(store)?;
     let mut known: Option<Vec<HistoryEntry>> = None;
     loop {
-        let entries = sessions.history(options.user.as_str()).await;
+        let entries = sessions.history(user).await;
         let entries = entries.map_err(|error| detail(&error))?;
         if let Some(known) = &known {
             // The oldest of the new ones first.
             for entry in fresh(known, &entries).into_iter().rev() {
-                tell(entry, options.json.json)?;
+                if !tell(None, entry, as_json)? {
+                    return Ok(());
+                }
             }
         }
         known = Some(entries);
-        tokio::select! {
-            () = tokio::time::sleep(PACE) => {}
-            stopped = tokio::signal::ctrl_c() => {
-                stopped?;
-                return Ok(Outcome::Done);
+        tokio::time::sleep(PACE).await;
+    }
+}
+
+async fn everybody(store: &RedisStore, as_json: bool) -> Result<(), Failure> {
+    let mut follow = Admin::new(store).follow(PATIENCE).await?;
+    loop {
+        let next = tokio::time::Instant::now() + PACE;
+        let mut told = Ok(true);
+        let pass = follow.pass(|user, entry| {
+            if matches!(told, Ok(true)) {
+                told = tell(Some(&user), &entry, as_json);
             }
+        });
+        pass.await?;
+        if !told? {
+            return Ok(());
         }
+        tokio::time::sleep_until(next).await;
     }
 }
 
@@ -112,11 +155,18 @@ fn fresh<'a>(known: &[HistoryEntry], entries: &'a [HistoryEntry]) -> Vec<&'a His
     new.collect()
 }
 
-fn tell(entry: &HistoryEntry, as_json: bool) -> Result<(), Failure> {
+/// `user`: where it is not clear who it is about. `false`: nobody reads it.
+fn tell(user: Option<&UserId>, entry: &HistoryEntry, as_json: bool) -> Result<bool, Failure> {
     let row = Row::from(entry);
     if as_json {
-        return output::line(&serde_json::to_string(&row)?);
+        let line = Line {
+            user: user.map(UserId::as_str),
+            row,
+        };
+        return output::wanted_line(&serde_json::to_string(&line)?);
     }
-    let cells = output::plain(&row.cells().join("  "));
-    output::line(&format!("{}  {cells}", when(entry.at)))
+    let mut cells = vec![when(entry.at)];
+    cells.extend(user.map(ToString::to_string));
+    cells.extend(row.cells());
+    output::wanted_line(&output::plain(&cells.join("  ")))
 }

@@ -30,12 +30,7 @@ const PAUSE: Duration = Duration::from_millis(1);
 /// The last count, of whichever instance. One that is too old is made anew, by one instance at a time. `None`: somebody
 /// is at the first.
 pub(super) async fn counts(store: &Inner, oldest: Duration) -> Result<Option<Counts>, StoreError> {
-    let mut get = redis::cmd("GET");
-    get.arg(store.keys.counts());
-    let last = match ask(store, get).await? {
-        Value::BulkString(bytes) => str::from_utf8(&bytes).ok().and_then(Counts::from_text),
-        _ => None,
-    };
+    let last = last(store).await?;
     if last.is_some_and(|last| last.is_fresh(store.clock.now(), oldest)) {
         return Ok(last);
     }
@@ -75,6 +70,16 @@ pub(super) async fn counts(store: &Inner, oldest: Duration) -> Result<Option<Cou
     done.arg(store.keys.counting());
     ask(store, done).await?;
     counts.map(Some)
+}
+
+/// The last count, if it is kept.
+pub(super) async fn last(store: &Inner) -> Result<Option<Counts>, StoreError> {
+    let mut get = redis::cmd("GET");
+    get.arg(store.keys.counts());
+    Ok(match ask(store, get).await? {
+        Value::BulkString(bytes) => str::from_utf8(&bytes).ok().and_then(Counts::from_text),
+        _ => None,
+    })
 }
 
 async fn ask(store: &Inner, command: Cmd) -> Result<Value, StoreError> {

@@ -7,6 +7,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::error::ConfigError;
+#[cfg(feature = "admin")]
+use crate::id::Handle;
 use crate::id::{Bucket, Digest, Kind, RecordKey, UserId};
 use crate::store::Spend;
 
@@ -83,15 +85,45 @@ impl Keyspace {
         format!("{}{}_ends", self.prefix, family(kind).trim_end_matches(':'))
     }
 
+    /// Where messages wait for the session that one attempt to migrate makes of an old id.
+    #[cfg(feature = "admin")]
+    pub(super) fn staged(&self, digest: &Digest, handle: Handle) -> String {
+        format!("{}:{handle}", self.pointer(digest))
+    }
+
     /// The messages of a demo session's conversation.
     pub(super) fn messages(&self, key: &RecordKey) -> String {
         self.record(key) + ":messages"
+    }
+
+    /// Of a key that is a conversation's: the key of the demo that it is of.
+    #[cfg(feature = "admin")]
+    pub(super) fn of_messages<'a>(&self, key: &'a [u8]) -> Option<&'a [u8]> {
+        let record = key.strip_suffix(b":messages")?;
+        self.parse(Kind::Demo, record).map(|_| record)
     }
 
     /// What every list's key looks like.
     #[cfg(feature = "admin")]
     pub(super) fn index_pattern(&self) -> String {
         format!("{}user_sessions:{{????}}:*", self.prefix)
+    }
+
+    /// What every history's key looks like.
+    #[cfg(feature = "admin")]
+    pub(super) fn events_pattern(&self) -> String {
+        format!("{}user_events:{{????}}:*", self.prefix)
+    }
+
+    /// Whose history a key is.
+    #[cfg(feature = "admin")]
+    pub(super) fn events_user(&self, key: &[u8]) -> Option<UserId> {
+        let rest = key
+            .strip_prefix(self.prefix.as_bytes())?
+            .strip_prefix(b"user_events:")?;
+        let (bucket, user) = split_tag(rest)?;
+        let user = UserId::from(str::from_utf8(user).ok()?);
+        (self.bucket(&user) == bucket).then_some(user)
     }
 
     /// The bucket of a list.
@@ -313,6 +345,15 @@ mod tests {
             assert_eq!(plain.parse(kind, name.as_bytes()), None);
             assert_eq!(shop.parse(kind, (name + ":messages").as_bytes()), None);
         }
+        let record = shop.record(&key(Kind::Demo));
+        let messages = shop.messages(&key(Kind::Demo));
+        assert_eq!(
+            shop.of_messages(messages.as_bytes()),
+            Some(record.as_bytes())
+        );
+        assert_eq!(plain.of_messages(messages.as_bytes()), None);
+        let not = shop.record(&key(Kind::User)) + ":messages";
+        assert_eq!(shop.of_messages(not.as_bytes()), None);
         let alice = UserId::from("alice");
         let index = shop.index(&alice);
         assert_eq!(
@@ -320,6 +361,10 @@ mod tests {
             Some(shop.bucket(&alice))
         );
         assert_eq!(shop.index_bucket(b"shop:user_sessions:alice"), None);
+        let events = shop.events(&alice);
+        assert_eq!(shop.events_user(events.as_bytes()), Some(alice));
+        assert_eq!(plain.events_user(events.as_bytes()), None);
+        assert_eq!(shop.events_user(b"shop:user_events:{0000}:alice"), None);
     }
 
     #[test]

@@ -51,8 +51,17 @@ pub(super) static LIST: LazyLock<Script> =
 pub(super) static BRING: LazyLock<Script> =
     LazyLock::new(|| Script::new(&[include_str!("scripts/bring.lua")]));
 #[cfg(feature = "admin")]
+pub(super) static HOLD: LazyLock<Script> =
+    LazyLock::new(|| Script::new(&[LIB, include_str!("scripts/hold.lua")]));
+#[cfg(feature = "admin")]
+pub(super) static STAGE: LazyLock<Script> =
+    LazyLock::new(|| Script::new(&[LIB, include_str!("scripts/stage.lua")]));
+#[cfg(feature = "admin")]
 pub(super) static RELIST: LazyLock<Script> =
     LazyLock::new(|| Script::new(&[LIB, BURY, HISTORY, include_str!("scripts/relist.lua")]));
+#[cfg(feature = "admin")]
+pub(super) static UNSAY: LazyLock<Script> =
+    LazyLock::new(|| Script::new(&[LIB, CONVERSE, include_str!("scripts/unsay.lua")]));
 #[cfg(feature = "admin")]
 pub(super) static UNLIST: LazyLock<Script> =
     LazyLock::new(|| Script::new(&[LIB, BURY, include_str!("scripts/unlist.lua")]));

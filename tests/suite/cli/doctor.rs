@@ -1,9 +1,10 @@
 //! doctor: each finding, by a server that has it.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
-use sessile::RedisStore;
+use sessile::admin::{Admin, Finding, Level};
+use sessile::{ManualClock, RedisStore};
 
 use super::fixture::{Said, made, on, sessile};
 use crate::support::{Proxy, Server};
@@ -86,6 +87,24 @@ fn no_append_only_file_is_a_warning() {
 }
 
 #[test]
+fn a_write_to_disk_that_failed_is_an_error() {
+    let server = Server::with(&["appendonly yes"]);
+    let (_, folder): (String, String) = ask(&server, &["CONFIG", "GET", "dir"]);
+    // Where the file is to be is a folder.
+    std::fs::create_dir_all(std::path::Path::new(&folder).join("dump.rdb/x")).unwrap();
+    ask::<()>(&server, &["BGSAVE"]);
+    crate::support::wait::wait_for("the write has failed", || {
+        let info: String = ask(&server, &["INFO", "persistence"]);
+        info.contains("rdb_last_bgsave_status:err").then_some(())
+    });
+    let said = examined(&server);
+    assert_eq!(
+        (said.code, level(&said, "persistence").as_str()),
+        (1, "error")
+    );
+}
+
+#[test]
 fn a_replica_and_a_primary_that_writes_alone_are_told() {
     let primary = Server::start();
     let port = primary.address().port().to_string();
@@ -162,6 +181,15 @@ fn rights_that_are_missing_are_named() {
                 .replace(" ~user_since:*", "")
                 .replace(" +rename", "")
         ),
+        // Those that cannot be tried without an effect.
+        &format!(
+            "user quiet on >secret resetkeys {} +scan",
+            all.replace(" +rpush", "").replace(" +incr", "")
+        ),
+        &format!(
+            "user past on >secret resetkeys {} +scan",
+            all.replace(" ~user_activity:*", "")
+        ),
         &format!(
             "user mute on >secret resetkeys {} +scan",
             all.replace(" +info", "")
@@ -180,8 +208,66 @@ fn rights_that_are_missing_are_named() {
     for missing in ["zadd", "evalsha", "user_since:*", "rename"] {
         assert!(said.stdout.contains(missing), "{missing}: {}", said.stdout);
     }
+    let said = of("quiet");
+    assert_eq!(level(&said, "rights"), "error");
+    for missing in [
+        "rpush demo:session:*",
+        "rpush user_events:*",
+        "rpush user_activity:*",
+        "incr demo_budget:*",
+    ] {
+        assert!(said.stdout.contains(missing), "{missing}: {}", said.stdout);
+    }
+    let said = of("past");
+    assert!(said.stdout.contains("rpush user_activity:*"), "{said:?}");
+    assert!(!said.stdout.contains("rpush user_events:*"), "{said:?}");
+    assert_eq!(server.dump(), [], "it changes nothing");
     assert_eq!(level(&of("mute"), "version"), "warning");
     assert_eq!(level(&of("blind"), "lists"), "error");
+}
+
+/// The findings on one thing, by the library.
+fn of(findings: &[Finding], check: &str) -> Vec<(Level, bool)> {
+    let of = findings.iter().filter(|finding| finding.check == check);
+    of.map(|finding| (finding.level, finding.advice.is_some()))
+        .collect()
+}
+
+#[tokio::test]
+async fn a_clock_that_is_not_the_servers_is_told() {
+    let server = Server::start();
+    let store = RedisStore::connect(&server.url()).await.unwrap();
+    let clock = ManualClock::new();
+    let admin = Admin::new(&store).with_clock(clock.clone());
+    let second = Duration::from_secs(1);
+    for (ahead, behind, expected) in [
+        (Duration::ZERO, Duration::ZERO, (Level::Good, false)),
+        (30 * second, Duration::ZERO, (Level::Warning, true)),
+        (Duration::ZERO, 30 * second, (Level::Warning, true)),
+        (3600 * second, Duration::ZERO, (Level::Error, true)),
+        (Duration::ZERO, 3600 * second, (Level::Error, true)),
+    ] {
+        clock.set(SystemTime::now() + ahead - behind);
+        let findings = admin.doctor(&server.url()).await;
+        assert_eq!(of(&findings, "clock"), [expected], "{findings:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_others_can_listen_to_is_told() {
+    let (server, authority) = Server::start_tls();
+    let builder = RedisStore::builder(&server.url()).root_certificate(authority);
+    let store = builder.connect().await.unwrap();
+    let findings = Admin::new(&store).doctor(&server.url()).await;
+    assert_eq!(of(&findings, "tls"), [(Level::Good, false)]);
+    let what = findings.iter().find(|finding| finding.check == "tls");
+    assert!(what.unwrap().what.contains("encrypted"), "{what:?}");
+
+    // What the system's resolver takes for 127.0.0.1, and by its name is a host like any other.
+    let server = Server::start();
+    let url = format!("redis://127.1:{}", server.address().port());
+    let said = sessile(&["doctor", "--json", "--redis", &url]);
+    assert_eq!((said.code, level(&said, "tls").as_str()), (0, "warning"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,10 @@
 //! list, show, stats, end, end-all, cleanup.
 
-use sessile::{EndReason, Handle, HistoryEvent, RedisStore, SessionStore};
+use std::time::Duration;
+
+use sessile::record::{MessageBounds, MessageId, NewMessage, NewRecord, Record, Seen};
+use sessile::store::{Append, Create, EndScope, EndSessions};
+use sessile::{Digest, EndReason, Handle, HistoryEvent, Kind, RecordKey, RedisStore, SessionStore};
 
 use super::fixture::{made, on};
 use crate::support::Server;
@@ -119,9 +123,211 @@ async fn all_sessions_of_a_user_end_and_the_figures_follow() {
     )
     .json();
     assert_eq!(json["ended"], 3);
-    assert!(on(&server, &["stats"]).done().contains("user      1"));
+    let figures = on(&server, &["stats", "--json"]).json();
+    assert_eq!(
+        (&figures["user_sessions"], &figures["ended"]),
+        (&1.into(), &3.into())
+    );
     let said = on(&server, &["end-all", "alice", "--yes"]);
     assert_eq!(said.done(), "0 sessions were ended.\n");
+}
+
+/// A demo session that began a minute ago, with what was said; `user`: whose it has become.
+async fn demo(store: &RedisStore, user: Option<&str>, said: u64) -> RecordKey {
+    let now = store.now();
+    let minute = Duration::from_secs(60);
+    let record = Record::new(&NewRecord {
+        handle: Handle::random().unwrap(),
+        user: user.map(Into::into),
+        created_at: now - minute,
+        signed_in_at: None,
+        absolute_end: now + 600 * minute,
+        idle_timeout: 600 * minute,
+        touch_threshold: Duration::ZERO,
+        persistent: false,
+        seen: Seen {
+            at: now,
+            address: None,
+            agent: None,
+        },
+        values: vec![
+            ("industry".into(), br#""media""#.to_vec()),
+            ("steps".into(), b"2".to_vec()),
+        ],
+    });
+    let mut digest = [0; 32];
+    getrandom::fill(&mut digest).unwrap();
+    let key = RecordKey {
+        kind: Kind::Demo,
+        bucket: 7.into(),
+        digest: Digest::from_bytes(digest),
+    };
+    let create = Create {
+        key,
+        record,
+        began_at: now,
+        limit: None,
+        held: false,
+    };
+    store.create(create).await.unwrap();
+    for _ in 0..said {
+        let append = Append {
+            key,
+            message: NewMessage {
+                id: MessageId::random().unwrap(),
+                body: br#"{"role":"user","content":"x"}"#.to_vec().into(),
+            },
+            bounds: MessageBounds {
+                count: 10,
+                bytes: 1_000,
+            },
+            at: None,
+            again: false,
+        };
+        store.append(append).await.unwrap();
+    }
+    key
+}
+
+#[tokio::test]
+async fn the_figures_tell_what_is_there_by_kind_and_how_the_server_does() {
+    let (server, store) = place().await;
+    for n in 0..3 {
+        made(&store, "alice", n).await;
+    }
+    let (_, ended) = made(&store, "bob", 9).await;
+    let ended = ended.to_string();
+    on(&server, &["end", "bob", &ended, "--yes"]).done();
+    demo(&store, None, 0).await;
+    demo(&store, None, 1).await;
+    demo(&store, Some("alice"), 2).await;
+    let bad = format!("session:{{0000}}:{}", "A".repeat(43));
+    ask::<()>(&server, &["SET", &bad, "no record", "EX", "60"]);
+    ask::<()>(&server, &["SET", "shop:session:x", "another's", "EX", "60"]);
+    let before = server.dump().len();
+    let json = on(&server, &["stats", "--json"]).json();
+    assert_eq!(server.dump().len(), before, "it writes nothing");
+    for (figure, expected) in [
+        ("user_sessions", 3),
+        ("strangers", 0),
+        ("demo_sessions", 3),
+        ("demos_active", 2),
+        ("demos_completed", 1),
+        ("demos_adopted", 1),
+        ("ended", 1),
+        ("over", 0),
+        ("malformed", 1),
+    ] {
+        assert_eq!(json[figure], expected, "{figure}: {json}");
+    }
+    let keys = |name: &str| {
+        let families = json["keys"].as_array().unwrap();
+        let family = families.iter().find(|family| family["name"] == name);
+        family.unwrap()["keys"].as_u64().unwrap()
+    };
+    for (family, expected) in [
+        ("session", 5),
+        ("demo:session", 3),
+        ("demo:session:messages", 2),
+        ("user_sessions", 1),
+        ("user_events", 2),
+        ("other", 1),
+    ] {
+        assert_eq!(keys(family), expected, "{family}: {json}");
+    }
+    let about = &json["servers"][0];
+    assert_eq!(about["role"], "master");
+    assert_eq!(
+        about["version"].as_str().unwrap().to_lowercase(),
+        server.version()
+    );
+    assert!(about["memory_bytes"].as_u64().unwrap() > 100_000);
+    assert_eq!(about["memory_limit_bytes"], serde_json::Value::Null);
+    assert!(about["latency_seconds"].as_f64().unwrap() > 0.0);
+    assert_eq!(json["last_count"], serde_json::Value::Null);
+    // What an application has counted is told with its age.
+    store.counts(Duration::ZERO).await.unwrap().unwrap();
+    let json = on(&server, &["stats", "--json"]).json();
+    assert_eq!(json["last_count"]["demo_sessions"], 3);
+    assert!(json["last_count"]["age_seconds"].as_f64().unwrap() >= 0.0);
+    let table = on(&server, &["stats"]).done();
+    for text in [
+        "  completed",
+        "keys user_events",
+        "master",
+        "MiB used",
+        "Counted just now",
+    ] {
+        assert!(table.contains(text), "{text}: {table}");
+    }
+}
+
+#[tokio::test]
+async fn conversations_whose_demo_is_gone_are_deleted_and_the_others_stay() {
+    let (server, store) = place().await;
+    let record = |key: RecordKey| {
+        let digest = key.digest.to_text();
+        format!("demo:session:{{{}}}:{digest}", key.bucket)
+    };
+    let messages = |key: RecordKey| record(key) + ":messages";
+    let (kept, gone, endless, ended) = (
+        demo(&store, None, 2).await,
+        demo(&store, None, 2).await,
+        demo(&store, None, 2).await,
+        demo(&store, None, 2).await,
+    );
+    ask::<i64>(&server, &["DEL", &record(gone)]);
+    ask::<i64>(&server, &["PERSIST", &messages(endless)]);
+    // One that was left behind by its end, and one of which nobody knows what its demo was.
+    ask::<i64>(&server, &["COPY", &messages(ended), "demo:copy"]);
+    let end = EndSessions {
+        scope: EndScope::One(ended, None),
+        reason: EndReason::LoggedOut,
+        note: None,
+        before: None,
+    };
+    store.end(end).await.unwrap();
+    ask::<()>(&server, &["RENAME", "demo:copy", &messages(ended)]);
+    let of_bad = format!("demo:session:{{0000}}:{}", "A".repeat(43));
+    ask::<()>(&server, &["SET", &of_bad, "no record", "EX", "60"]);
+    ask::<i64>(&server, &["RPUSH", &(of_bad + ":messages"), "said"]);
+    let doctor = on(&server, &["doctor", "--json"]);
+    assert_eq!(doctor.code, 1);
+    assert!(
+        doctor.stdout.contains("1 conversations have no demo"),
+        "{doctor:?}"
+    );
+    assert!(
+        doctor.stdout.contains("2 of 9 keys have no expiry"),
+        "{doctor:?}"
+    );
+
+    let before = server.dump();
+    let dry = on(&server, &["cleanup", "--dry-run", "--json"]).json();
+    assert_eq!(server.dump().len(), before.len());
+    let json = on(&server, &["cleanup", "--yes", "--json"]).json();
+    for count in ["conversations", "expiries"] {
+        assert_eq!(
+            (&json[count], &dry[count]),
+            (&2.into(), &2.into()),
+            "{count}"
+        );
+    }
+    for key in [gone, ended] {
+        assert_eq!(ask::<i64>(&server, &["EXISTS", &messages(key)]), 0);
+    }
+    for key in [kept, endless] {
+        assert_eq!(ask::<i64>(&server, &["LLEN", &messages(key)]), 2);
+    }
+    assert!(
+        server.dump().iter().all(|entry| entry.ttl.is_some()),
+        "inv11"
+    );
+    let json = on(&server, &["cleanup", "--yes", "--json"]).json();
+    assert_eq!(
+        (&json["conversations"], &json["expiries"]),
+        (&0.into(), &0.into())
+    );
 }
 
 #[tokio::test]
@@ -149,8 +355,7 @@ async fn inv12_lists_that_drifted_are_put_right() {
     let (gone, _) = made(&store, "alice", 3).await;
     let (endless, _) = made(&store, "bob", 4).await;
     let index = format!("user_sessions:{{{}}}:alice", lost.bucket);
-    let name =
-        |key: sessile::RecordKey| format!("session:{{{}}}:{}", key.bucket, key.digest.to_text());
+    let name = |key: RecordKey| format!("session:{{{}}}:{}", key.bucket, key.digest.to_text());
     ask::<i64>(&server, &["ZREM", &index, &lost.digest.to_text()]);
     ask::<i64>(&server, &["DEL", &name(gone)]);
     ask::<i64>(&server, &["PERSIST", &name(endless)]);
@@ -184,7 +389,7 @@ async fn inv12_lists_that_drifted_are_put_right() {
         assert_eq!(json[count], expected, "{count}: {json}");
         assert_eq!(dry[count], expected, "{count}: {dry}");
     }
-    let handles = |list: Vec<sessile::record::Record>| list.len();
+    let handles = |list: Vec<Record>| list.len();
     assert_eq!(handles(store.list("alice".into()).await.unwrap()), 2);
     assert!(
         server.dump().iter().all(|entry| entry.ttl.is_some()),

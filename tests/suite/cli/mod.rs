@@ -5,4 +5,5 @@ mod fixture;
 mod looks;
 mod moves;
 mod past;
+mod terminal;
 mod usage;

@@ -5,8 +5,8 @@ use std::net::TcpListener;
 use super::fixture::{on, sessile};
 use crate::support::Server;
 
-const COMMANDS: [&str; 8] = [
-    "migrate", "list", "show", "stats", "end", "end-all", "cleanup", "doctor",
+const COMMANDS: [&str; 10] = [
+    "migrate", "list", "show", "stats", "history", "watch", "end", "end-all", "cleanup", "doctor",
 ];
 
 const HANDLE: &str = "7b1f5c54-0d3b-4d47-9a57-3d3c5c8f7f10";
@@ -52,6 +52,15 @@ fn what_cannot_be_meant_is_refused_with_2_and_in_words() {
         &["migrate", "--from", "php"],
         &["migrate", "--from", "legacy", "--only", "nothing"],
         &["migrate", "--from", "legacy", "--local-offset", "late"],
+        &["migrate", "--from", "legacy", "--prefix", "x"],
+        &["migrate", "--from", "legacy", "--user-key", "x"],
+        &[
+            "migrate",
+            "--from",
+            "actix-session",
+            "--local-offset",
+            "+01:00",
+        ],
         &["list"],
         &["show", "alice"],
         &["end", "alice"],
@@ -98,6 +107,8 @@ fn a_server_that_is_not_there_is_1_and_in_words_without_the_password() {
         &["list", "alice"][..],
         &["show", HANDLE],
         &["stats"],
+        &["history", "alice"],
+        &["watch", "alice"],
         &["end", "alice", HANDLE, "--yes"],
         &["end-all", "alice", "--yes"],
         &["cleanup", "--yes"],
@@ -118,13 +129,13 @@ fn a_server_that_is_not_there_is_1_and_in_words_without_the_password() {
         said.stdout
     );
     for url in ["http://example.org", "redis://user:secret@host:port"] {
-        let stderr = sessile(&["list", "alice", "--redis", url]).failed(1);
+        let stderr = sessile(&["list", "alice", "--redis", url]).failed(2);
         assert!(
             stderr.contains("address of Redis") && !stderr.contains("secret"),
             "{stderr}"
         );
     }
-    let stderr = sessile(&["list", "alice", "--namespace", "Shop"]).failed(1);
+    let stderr = sessile(&["list", "alice", "--namespace", "Shop"]).failed(2);
     assert!(stderr.contains("namespace"), "{stderr}");
 }
 

@@ -322,6 +322,64 @@ async fn r66_a_server_without_memory_takes_nothing_and_loses_nothing() {
 }
 
 #[tokio::test]
+async fn a_key_that_may_not_be_read_is_told_and_the_others_move() {
+    let server = Server::with(&[
+        "user mover on >secret resetkeys ~session:may* ~session:{* ~legacy:* ~user_sessions:* ~user_since:* ~beat:* +@all",
+    ]);
+    let record = r#"{"user_id": "u1", "last_activity": null}"#;
+    for id in ["may-1", "may-not", "closed"] {
+        let key = format!("session:{id}");
+        ask::<()>(&server, &["SET", &key, record, "EX", "3600"]);
+    }
+    let url = server.url().replace("redis://", "redis://mover:secret@");
+    let store = RedisStore::connect(&url).await.unwrap();
+    let report = migrate(&store).await;
+    assert_eq!((report.migrated.total(), report.failed), (2, 1), "{report}");
+    assert!(!report.is_complete());
+    assert_eq!(report.problems[0].key, "session:closed");
+    assert!(report.problems[0].reason.contains("refused to read"));
+    assert!(exists(&server, "session:closed"));
+}
+
+/// Those that the README and the guide name are enough, also for what is large.
+#[tokio::test]
+async fn whoever_migrates_needs_the_rights_that_the_guide_names() {
+    let readme = include_str!("../../../README.md");
+    let mut lines = readme.lines();
+    let application = lines
+        .find_map(|line| line.strip_prefix("user sessile on >password resetkeys "))
+        .expect("the README names the rights");
+    let guide = include_str!("../../../src/guide_migrating.md");
+    let (_, beside) = guide.split_once("for whoever migrates `~*`, and").unwrap();
+    let beside = beside
+        .split('`')
+        .nth(1)
+        .expect("the guide names the rights");
+    let words = application.split(' ');
+    let commands: Vec<_> = words.filter(|word| !word.starts_with('~')).collect();
+    let server = Server::with(&[&format!(
+        "user mover on >secret ~* {} {beside}",
+        commands.join(" ")
+    )]);
+    fill(&server);
+    let message = r#"{"role": "user", "content": "hello"}"#;
+    let messages = vec![message; 2_000].join(", ");
+    let demo = format!(r#"{{"messages": [{messages}]}}"#);
+    ask::<()>(&server, &["SET", "demo:session:long", &demo, "EX", "3600"]);
+    let url = server.url().replace("redis://", "redis://mover:secret@");
+    let store = RedisStore::connect(&url).await.unwrap();
+    let report = checked(migration(&store).keep_old(true).run(|_| {}).await.unwrap());
+    assert_eq!(report.migrated.total(), N + N / 3 + 1, "{report}");
+    let report = migrate(&store).await;
+    assert_eq!(
+        (report.failed, report.already),
+        (0, N + N / 3 + 1),
+        "{report}"
+    );
+    assert!(report.old_indexes.dead_members > 0);
+}
+
+#[tokio::test]
 async fn a_namespace_has_its_own() {
     let server = Server::start();
     fill(&server);

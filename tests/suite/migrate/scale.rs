@@ -2,13 +2,16 @@
 
 use std::collections::BTreeSet;
 
-use sessile::RedisStore;
+use sessile::admin::Admin;
 use sessile::migrate::{Migration, Source};
+use sessile::{Handle, Kind, RedisStore};
 
-use super::fixture::{ask, checked};
+use super::fixture::{ask, checked, place_of};
 use crate::support::Server;
 
 const N: u64 = 20_000;
+/// Nearly 4 MiB, more than which nothing is that is read.
+const LONGER: usize = 50_000;
 
 /// The commands that took the server longer than 10 ms: each with what it is about.
 fn slow(server: &Server) -> BTreeSet<(String, String)> {
@@ -55,7 +58,7 @@ async fn migrated(server: &Server) {
                 .arg(3600)
                 .ignore();
         }
-        // One large index, and a demo as long as one may become here.
+        // One large index, a demo as long as one may become here, and one that is as long as it likes.
         pipeline
             .cmd("SADD")
             .arg("user_sessions:user_1")
@@ -65,9 +68,12 @@ async fn migrated(server: &Server) {
     }
     let message =
         r#"{"role": "user", "content": "hello", "timestamp": "2025-03-04T09:45:42+00:00"}"#;
-    let messages = vec![message; 1_000].join(", ");
-    let demo = format!(r#"{{"industry": "media", "messages": [{messages}]}}"#);
-    ask::<()>(server, &["SET", "demo:session:long", &demo, "EX", "3600"]);
+    for (id, said) in [("long", 1_000), ("longer", LONGER)] {
+        let messages = vec![message; said].join(", ");
+        let demo = format!(r#"{{"industry": "media", "messages": [{messages}]}}"#);
+        let key = format!("demo:session:{id}");
+        ask::<()>(server, &["SET", &key, &demo, "EX", "3600"]);
+    }
     ask::<()>(server, &["SLOWLOG", "RESET"]);
 
     // What is slow is told by the server: nothing here depends on a deadline.
@@ -81,14 +87,33 @@ async fn migrated(server: &Server) {
     let run = Migration::new(&store, Source::Legacy).run(|_| {});
     let report = checked(run.await.unwrap());
     assert!(report.is_complete(), "{report}");
-    assert_eq!(report.migrated.total(), N + 1);
-    assert_eq!(report.messages, 1_000);
+    assert_eq!(report.migrated.total(), N + 2);
+    assert_eq!(report.messages, 1_000 + LONGER as u64);
+    let waiting: Vec<String> = ask(server, &["KEYS", "legacy:{*}:*:????????-*"]);
+    assert_eq!(waiting, Vec::<String>::new());
+    // Counted: to read all of it would hold up the server by itself.
+    let key = place_of(&store, Kind::Demo, "longer").await.unwrap();
+    let digest = key.digest.to_text();
+    let name = format!("demo:session:{{{}}}:{digest}:messages", key.bucket);
+    assert_eq!(ask::<usize>(server, &["LLEN", &name]), LONGER);
+
+    // And whoever looks at all of it holds up nobody either.
+    let admin = Admin::new(&store);
+    let figures = admin.figures(|_| {}).await.unwrap();
+    assert_eq!((figures.user_sessions, figures.demo_sessions), (N, 2));
+    let repair = admin.repair(false, |_| {}).await.unwrap();
+    assert!(repair.found_nothing(), "{repair:?}");
+    let findings = admin.doctor(&server.url()).await;
+    assert!(findings.iter().any(|found| found.check == "lists"));
+    let mut follow = admin.follow(far).await.unwrap();
+    follow.pass(|user, _| panic!("{user}")).await.unwrap();
+    assert_eq!(admin.find(Handle::random().unwrap()).await.unwrap(), None);
 }
 
 /// A machine that does too much at once makes any command slow, a different one each time: what is slow by itself is so
 /// every time.
 #[tokio::test]
-async fn no_command_of_a_migration_holds_up_the_server() {
+async fn no_command_of_a_migration_nor_of_those_that_look_at_everything_holds_up_the_server() {
     let server = Server::start();
     ask::<()>(
         &server,

@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use axum::routing::post;
+use http::{Request, header};
 use sessile::store::wrappers::{Call, Slow, Spy};
-use sessile::{Error, MemoryStore, RedisStore, Session, SessionLayer, SessionStore};
+use sessile::{Error, LegacyIds, MemoryStore, RedisStore, Session, SessionLayer, SessionStore};
 use tokio::time::{Instant, sleep};
+use tower::ServiceExt as _;
 
 use crate::harness::{Client, HITS};
 use crate::support::Server;
@@ -120,6 +123,34 @@ async fn f16_a_login_that_takes_too_long_is_taken_back_in_the_background() {
             .status,
         200
     );
+}
+
+/// Each cookie of another system is one more call: they share what a request has.
+#[tokio::test(start_paused = true)]
+async fn f16_old_ids_are_looked_up_within_what_a_request_may_wait() {
+    let spy = Spy::new(MemoryStore::new());
+    let slow = Slow::new(spy.clone(), DELAY).with_deadline(BUDGET);
+    let ids = LegacyIds::until(spy.now() + Duration::from_secs(3600));
+    let layer = SessionLayer::builder(slow).accept_legacy(ids);
+    let app = pages(layer.build().unwrap());
+    let with = async |number: u32| {
+        spy.take();
+        let mut request = Request::post("/first");
+        for n in 0..number {
+            let cookie = format!("__Host-session=f4bb2a0e-8f3c-4e9b-a0a5-1f5d1a3b9c1{n}");
+            request = request.header(header::COOKIE, cookie);
+        }
+        let began = Instant::now();
+        let reply = app.clone().oneshot(request.body(Body::empty()).unwrap());
+        let status = reply.await.unwrap().status().as_u16();
+        (status, began.elapsed(), spy.calls())
+    };
+    // One, and what the handler writes.
+    let (status, _, calls) = with(1).await;
+    assert_eq!((status, calls), (200, vec![Call::Migrated, Call::Create]));
+    let (status, took, calls) = with(3).await;
+    assert_eq!((status, calls), (503, vec![Call::Migrated; 2]));
+    assert!(took < BUDGET + TICK, "{took:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

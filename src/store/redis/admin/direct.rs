@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use redis::{Cmd, FromRedisValue, Pipeline, RedisError, Value};
+use redis::{Cmd, FromRedisValue, Pipeline, RedisError, ToRedisArgs, Value};
 
 use super::super::servers::Primary;
 use super::super::{Inner, RedisStore};
@@ -12,6 +12,12 @@ use crate::store::{Failure, StoreError};
 const ATTEMPT: Duration = Duration::from_secs(30);
 /// What came to nothing is asked again so much later.
 const AGAIN: Duration = Duration::from_millis(200);
+
+/// So often a script is sent again that the server does not have: somebody flushes them.
+const SCRIPT_TRIES: usize = 10;
+
+/// A command's answer, or what the server has against it.
+pub(crate) type Answer = Result<Value, RedisError>;
 
 /// One of the servers that hold records.
 #[derive(Debug, Clone)]
@@ -91,16 +97,13 @@ impl Direct {
     }
 
     /// Sends commands in one go; each has its own answer. They must be the same when they are sent twice.
-    pub(crate) async fn ask_all(
-        &self,
-        commands: &[Cmd],
-    ) -> Result<Vec<Result<Value, RedisError>>, StoreError> {
-        if commands.is_empty() {
-            return Ok(Vec::new());
-        }
+    pub(crate) async fn ask_all(&self, commands: Vec<Cmd>) -> Result<Vec<Answer>, StoreError> {
         let mut pipeline = Pipeline::with_capacity(commands.len());
         for command in commands {
-            pipeline.add_command(command.clone());
+            pipeline.add_command(command);
+        }
+        if pipeline.is_empty() {
+            return Ok(Vec::new());
         }
         let until = Instant::now() + self.patience;
         loop {
@@ -118,6 +121,29 @@ impl Direct {
             }
             tokio::time::sleep(AGAIN).await;
         }
+    }
+
+    /// Runs scripts in one go. `build`: the command of the so-manieth, with the script's text or with its hash; it must be
+    /// the same when it is sent twice.
+    pub(crate) async fn run_all(
+        &self,
+        number: usize,
+        build: impl Fn(usize, bool) -> Cmd,
+    ) -> Result<Vec<Answer>, StoreError> {
+        let commands = (0..number).map(|n| build(n, false)).collect();
+        let mut answers = self.ask_all(commands).await?;
+        for _ in 0..SCRIPT_TRIES {
+            let unknown: Vec<usize> = (0..number)
+                .filter(|&n| matches!(&answers[n], Err(error) if error.code() == Some("NOSCRIPT")))
+                .collect();
+            let Some(&first) = unknown.first() else { break };
+            // The first brings the text, and the server has it for the others.
+            let commands = unknown.iter().map(|&n| build(n, n == first)).collect();
+            for (n, answer) in unknown.into_iter().zip(self.ask_all(commands).await?) {
+                answers[n] = answer;
+            }
+        }
+        Ok(answers)
     }
 
     /// A step of a scan over all of its keys.
@@ -149,11 +175,22 @@ impl Direct {
 }
 
 /// An answer, or what the server has against the command.
-fn apart(value: Value) -> Result<Value, RedisError> {
+fn apart(value: Value) -> Answer {
     match value {
         Value::ServerError(error) => Err(error.into()),
         value => Ok(value),
     }
+}
+
+/// The same command for each key.
+pub(crate) fn each<K: ToRedisArgs>(name: &str, keys: impl IntoIterator<Item = K>) -> Vec<Cmd> {
+    keys.into_iter()
+        .map(|key| {
+            let mut command = redis::cmd(name);
+            command.arg(key);
+            command
+        })
+        .collect()
 }
 
 /// How far a scan is: its cursor counts from the highest bit down.

@@ -4,6 +4,6 @@ mod bring;
 mod direct;
 mod repair;
 
-pub(crate) use bring::{Bring, Brought};
-pub(crate) use direct::{Direct, Scanned, fraction};
+pub(crate) use bring::{Bring, Brought, Held, Messages, Stage, Staged};
+pub(crate) use direct::{Answer, Direct, Scanned, each, fraction};
 pub(crate) use repair::{List, entry};

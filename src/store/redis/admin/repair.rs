@@ -4,12 +4,12 @@ use std::time::{Duration, SystemTime};
 
 use redis::{Cmd, Value};
 
-use super::super::RedisStore;
-use super::super::script::{RELIST, UNLIST};
+use super::super::script::{RELIST, UNLIST, UNSAY};
+use super::super::{RedisStore, count};
 use crate::clock::micros;
 use crate::id::{Kind, RecordKey, UserId};
 use crate::record::{Entry, Record};
-use crate::store::late;
+use crate::store::{Counts, StoreError, late};
 
 /// A list without an expiry is kept for so long: its next change sets a better one.
 const LIST_KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -36,6 +36,26 @@ impl RedisStore {
     /// What the name of a record's key says; `None`: it is none.
     pub(crate) fn record_key(&self, kind: Kind, key: &[u8]) -> Option<RecordKey> {
         self.inner().keys.parse(kind, key)
+    }
+
+    /// What an application counted last.
+    pub(crate) async fn last_counts(&self) -> Result<Option<Counts>, StoreError> {
+        count::last(self.inner()).await
+    }
+
+    /// What the keys of all histories look like.
+    pub(crate) fn history_pattern(&self) -> String {
+        self.inner().keys.events_pattern()
+    }
+
+    /// Whose history a key is; `None`: nobody's.
+    pub(crate) fn history_of(&self, key: &[u8]) -> Option<UserId> {
+        self.inner().keys.events_user(key)
+    }
+
+    /// Of a key that is a conversation's: the key of its demo.
+    pub(crate) fn demo_of<'a>(&self, key: &'a [u8]) -> Option<&'a [u8]> {
+        self.inner().keys.of_messages(key)
     }
 
     /// What the name of a list's key says; `None`: it is none.
@@ -79,6 +99,22 @@ impl RedisStore {
                 .arg(keys.events(user));
         }
         command.arg(late::not_after(micros(now)));
+        command
+    }
+
+    /// Puts a conversation right: it goes if its demo is gone.
+    pub(crate) fn unsay(
+        &self,
+        messages: &[u8],
+        demo: &[u8],
+        now: SystemTime,
+        with_text: bool,
+    ) -> Cmd {
+        let mut command = UNSAY.command(with_text, 2, 0);
+        command
+            .arg(messages)
+            .arg(demo)
+            .arg(late::not_after(micros(now)));
         command
     }
 
