@@ -13,7 +13,7 @@ use http::{StatusCode, header};
 use sessile::event::EventKind;
 use sessile::store::wrappers::{Call, Holding, Slow, Spy};
 use sessile::{
-    Demo, DemoSession, EndReason, Error, Kind, Outage, Session, SessionLayer, SessionLayerBuilder,
+    Demo, DemoSession, EndReason, Error, Kind, Session, SessionLayer, SessionLayerBuilder,
     SessionStore, Sessions, UserSession,
 };
 use tokio::sync::Barrier;
@@ -21,10 +21,10 @@ use tokio::task::JoinSet;
 
 use crate::cancellation::at_every_place;
 use crate::events::Collector;
-use crate::harness::{Client, HOUR, MINUTE, Reply, memory, routes};
+use crate::harness::{Client, Reply, routes};
 use crate::stores::{Asked, TestStore, on_every_store};
 
-const DEMO: &str = "__Host-demo";
+pub(crate) const DEMO: &str = "__Host-demo";
 
 /// The handlers of every test, and those of a demo.
 pub(crate) fn pages() -> Router {
@@ -112,22 +112,22 @@ async fn counts(sessions: Sessions) -> Response {
     .into_response()
 }
 
-fn app(store: impl SessionStore) -> Router {
+pub(crate) fn app(store: impl SessionStore) -> Router {
     with(SessionLayer::builder(store))
 }
 
-fn with(builder: SessionLayerBuilder) -> Router {
+pub(crate) fn with(builder: SessionLayerBuilder) -> Router {
     pages().layer(builder.build().unwrap())
 }
 
-async fn started(app: &Router) -> Client {
+pub(crate) async fn started(app: &Router) -> Client {
     let mut client = Client::new(app);
     client.post("/demo/start/media").await.ok();
     client
 }
 
 /// Another client with the same demo's cookie, and nothing else.
-fn also(app: &Router, client: &Client) -> Client {
+pub(crate) fn also(app: &Router, client: &Client) -> Client {
     let mut other = Client::new(app);
     let id = client.cookies[DEMO].clone();
     other.cookies.insert(DEMO.into(), id);
@@ -135,7 +135,7 @@ fn also(app: &Router, client: &Client) -> Client {
 }
 
 #[track_caller]
-fn is_gone(reply: &Reply, reason: Option<&str>) {
+pub(crate) fn is_gone(reply: &Reply, reason: Option<&str>) {
     assert_eq!(reply.status, StatusCode::NOT_FOUND, "{reply:?}");
     assert_eq!(reply.problem(), ("no_demo_session", reason));
 }
@@ -621,94 +621,3 @@ on_every_store!(
     no_message_is_lost_while_a_demo_is_brought_along(threads),
     so_many_demos_may_be_started_from_an_address_and_one_more_is_429,
 );
-
-#[tokio::test]
-async fn inv06_a_demo_lives_for_24_hours_and_nothing_moves_its_end() {
-    let (store, clock) = memory();
-    let spy = Spy::new(store);
-    let app = app(spy.clone());
-    let mut client = started(&app).await;
-    spy.take();
-    for _ in 0..23 {
-        clock.advance(HOUR);
-        client.post("/demo/say/x").await.ok();
-    }
-    assert!(!spy.take().contains(&Call::Apply), "no activity is written");
-    clock.advance(HOUR - MINUTE);
-    let mut other = also(&app, &client);
-    assert_eq!(other.get("/demo").await.ok(), "media 23 100 completed");
-    // Bringing it along does not move it either.
-    client.post("/adopt/alice").await.ok();
-    clock.advance(MINUTE);
-    is_gone(&client.get("/demo").await, Some("absolute"));
-    is_gone(&client.post("/demo/say/x").await, Some("absolute"));
-    client.post("/demo/start/media").await.ok();
-    assert_eq!(client.get("/demo").await.ok(), "media 0 0 active");
-}
-
-#[tokio::test]
-async fn inv06_a_demo_may_have_an_idle_time_of_its_own() {
-    let (store, clock) = memory();
-    let builder = SessionLayer::builder(store).demo_idle_timeout(10 * MINUTE);
-    let app = with(builder.demo_timeout(2 * HOUR));
-    let mut client = started(&app).await;
-    for _ in 0..11 {
-        clock.advance(10 * MINUTE);
-        client.get("/demo").await.ok();
-    }
-    clock.advance(10 * MINUTE);
-    is_gone(&client.get("/demo").await, Some("absolute"));
-    let mut client = started(&app).await;
-    clock.advance(12 * MINUTE);
-    is_gone(&client.get("/demo").await, Some("idle"));
-}
-
-#[tokio::test]
-async fn steps_are_the_demos_own_from_its_start() {
-    let (store, _) = memory();
-    let mut client = started(&with(SessionLayer::builder(store.clone()).demo_steps(2))).await;
-    client.post("/demo/say/x").await.ok();
-    assert_eq!(client.get("/demo").await.ok(), "media 1 50 active");
-    let mut later = also(&with(SessionLayer::builder(store).demo_steps(10)), &client);
-    assert_eq!(later.get("/demo").await.ok(), "media 1 50 active");
-}
-
-#[tokio::test]
-async fn r10_a_demos_cookie_has_the_strongest_prefix_that_its_attributes_allow() {
-    let builder = || SessionLayer::builder(memory().0).cookie_name("session");
-    for (builder, name) in [
-        (builder(), "__Host-demo"),
-        (builder().cookie_domain("example.org"), "__Secure-demo"),
-        (builder().cookie_path("/app"), "__Secure-demo"),
-        (builder().insecure_cookies(), "demo"),
-        (builder().demo_cookie_name("trial"), "trial"),
-    ] {
-        let client = started(&with(builder)).await;
-        assert_eq!(client.cookies.keys().collect::<Vec<_>>(), [name]);
-    }
-}
-
-#[test]
-fn what_contradicts_itself_about_demos_is_refused_with_a_sentence() {
-    let builder = || SessionLayer::builder(memory().0);
-    let day = 24 * HOUR;
-    for (builder, word) in [
-        (
-            builder().demo_cookie_name("__Host-session"),
-            "demo_cookie_name",
-        ),
-        (builder().demo_cookie_name("de mo"), "token"),
-        (builder().demo_timeout(Duration::ZERO), "timeout"),
-        (builder().demo_idle_timeout(2 * day), "idle"),
-        (builder().demo_steps(0), "steps"),
-        (builder().demo_messages(0, 1, 1), "messages"),
-        (builder().demo_messages(1, 1, 0), "messages"),
-        (builder().demo_messages(10_001, 1, 1), "10000"),
-        (builder().demo_outage(Outage::Lease(2 * HOUR)), "lease"),
-    ] {
-        let error = builder.build().unwrap_err().to_string();
-        assert!(error.contains(word), "{error}");
-    }
-    let builder = builder().insecure_cookies();
-    assert!(builder.demo_cookie_name("session").build().is_err());
-}

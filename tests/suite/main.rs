@@ -13,6 +13,7 @@ mod conformance;
 mod cookies;
 mod demo;
 mod demo_original;
+mod demo_settings;
 mod ended;
 mod events;
 mod expiry;

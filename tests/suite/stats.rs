@@ -275,9 +275,29 @@ async fn what_is_asked_for_demos_is_measured_with_the_rest() {
     assert!(calls >= 20, "{calls}");
 }
 
+async fn live_demos_are_counted_and_go_back_to_none(store: impl TestStore) {
+    let layer = SessionLayer::new(store);
+    let sessions = layer.sessions();
+    let app = crate::demo::pages().layer(layer);
+    let count = async |expected: u64| {
+        wait_until("they are counted", async || {
+            let live = sessions.stats().await.live;
+            live.is_some_and(|live| (live.user, live.demo) == (0, expected))
+        })
+        .await;
+    };
+    count(0).await;
+    let mut client = Client::new(&app);
+    client.post("/demo/start/media").await.ok();
+    count(1).await;
+    client.post("/demo/end").await.ok();
+    count(0).await;
+}
+
 on_every_store! {
     what_has_happened_here_is_counted_exactly,
     live_sessions_are_counted_and_go_back_to_none,
+    live_demos_are_counted_and_go_back_to_none,
     what_is_over_by_its_clocks_is_not_counted,
     of_many_who_ask_one_counts(redis_alone),
 }
