@@ -99,7 +99,6 @@ impl Keyspace {
     }
 
     /// The record that a key is the name of.
-    #[cfg(feature = "admin")]
     pub(super) fn parse(&self, kind: Kind, key: &[u8]) -> Option<RecordKey> {
         let rest = key
             .strip_prefix(self.prefix.as_bytes())?
@@ -204,7 +203,6 @@ const fn family(kind: Kind) -> &'static str {
 }
 
 /// A tag, and what comes behind it.
-#[cfg(feature = "admin")]
 fn split_tag(text: &[u8]) -> Option<(Bucket, &[u8])> {
     let (tag, rest) = text.split_first_chunk::<7>()?;
     let [b'{', digits @ .., b'}', b':'] = tag else {

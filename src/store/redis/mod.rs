@@ -21,6 +21,7 @@ mod failure;
 mod health;
 mod heart;
 mod keys;
+mod near_cache;
 mod node;
 #[cfg(feature = "cluster")]
 mod parts;
@@ -44,16 +45,17 @@ pub use builder::RedisStoreBuilder;
 
 use self::ask::Unchanged;
 use self::clock::StoreClock;
-use self::failure::CallError;
+use self::failure::{CallError, Trouble};
 use self::heart::Hearts;
 use self::keys::Keyspace;
+use self::near_cache::{Changing, NearCache, What};
 use self::pursuit::Pursuit;
 use self::reply::{Answer, Loading, Unusable};
 use self::servers::{Again, Attempt, Servers};
 use super::{
     Append, Appended, Applied, Apply, Beat, Connections, Counts, Create, Created, EndScope,
-    EndSessions, EndedSessions, Failure, Part, Replace, Replaced, SessionStore, Spend, Spent,
-    StoreError,
+    EndSessions, EndedSessions, Failure, Near, NearCounts, Part, Replace, Replaced, SessionStore,
+    Spend, Spent, StoreError,
 };
 use crate::clock::micros;
 use crate::error::ConfigError;
@@ -65,11 +67,12 @@ use crate::record::{Activity, End, EndReason, Entry, HistoryEntry, Record, UserL
 /// Sessions in Redis: one server, or with their features a cluster or what Sentinel watches (feature `redis`).
 ///
 /// Clones share connections. What happens when Redis is away is an error here, for the layer to answer; nothing is
-/// kept in memory.
+/// kept in memory, but for a [near cache](RedisStoreBuilder::near_cache) where there is one.
 ///
 /// | operation | sends |
 /// |---|---|
 /// | [`load`](SessionStore::load) | one `GET`; of a demo session one `EVALSHA`, which gives its conversation too |
+/// | [`near`](SessionStore::near) | nothing |
 /// | [`load_each`](SessionStore::load_each) | as many `GET`s, in one pipeline |
 /// | [`create`](SessionStore::create), [`apply`](SessionStore::apply), [`replace`](SessionStore::replace), [`end`](SessionStore::end), [`list`](SessionStore::list), [`append`](SessionStore::append), [`spend`](SessionStore::spend) | one `EVALSHA` |
 /// | [`migrated`](SessionStore::migrated) | one `GET` |
@@ -78,7 +81,7 @@ use crate::record::{Activity, End, EndReason, Entry, HistoryEntry, Record, UserL
 /// | [`counts`](SessionStore::counts) | one `GET`; and where the count is too old, and nobody is at it, a `SET`, a count in small steps, a `SET`, a `DEL` |
 /// | [`count`](SessionStore::count) | as many `SCAN`s and `GETRANGE`s as it takes: for administration, never in a request |
 /// | [`beat`](SessionStore::beat) | one pipeline to one primary: `TIME`, one `EVALSHA`, `INFO server`, `INFO replication` |
-/// | once a second | one `TIME` to each primary whose clock no `beat` has just read |
+/// | once a second | one `TIME` to each primary whose clock no `beat` has just read; with a near cache two more, over its own connection |
 ///
 /// A user has at most 1,000 sessions, or what the layer's limit allows: one more ends the oldest. Every list has a
 /// bound, and a script that ends a user's sessions must not hold up the server.
@@ -105,6 +108,8 @@ pub(crate) struct Inner {
     clock: Arc<StoreClock>,
     pursuit: Pursuit,
     hearts: Hearts,
+    /// Off by default.
+    near: Option<Arc<NearCache>>,
     malformed: Tally,
     budget: Duration,
     record_limit: usize,
@@ -136,6 +141,11 @@ impl RedisStore {
     #[must_use]
     pub fn is_answering(&self) -> bool {
         self.0.servers.are_answering()
+    }
+
+    /// A change of these begins: see [`Changing`].
+    fn changing(&self, what: What) -> Changing<'_> {
+        NearCache::changing(self.0.near.as_deref(), what)
     }
 
     fn until(&self) -> Instant {
@@ -263,6 +273,8 @@ impl SessionStore for RedisStore {
             return Ok(Created::TooLarge);
         }
         let keys = &self.0.keys;
+        // A limit ends others of the user.
+        let _changing = self.changing(What::Bucket(create.key.bucket));
         self.make(
             create.key.bucket,
             (!create.held).then_some(create.key),
@@ -276,6 +288,9 @@ impl SessionStore for RedisStore {
     async fn load(&self, key: RecordKey) -> Result<Option<Entry>, StoreError> {
         if key.kind == Kind::Demo {
             return self.load_demo(key).await;
+        }
+        if let Some(loaded) = self.load_by_line(&key).await {
+            return loaded;
         }
         let sent = self
             .0
@@ -313,6 +328,7 @@ impl SessionStore for RedisStore {
     async fn apply(&self, apply: Apply) -> Result<Applied, StoreError> {
         let (keys, limit) = (&self.0.keys, self.0.record_limit);
         let unchanged = Unchanged::of(&apply, limit);
+        let _changing = self.changing(What::Key(apply.key));
         let reply = self
             .0
             .servers
@@ -378,6 +394,7 @@ impl SessionStore for RedisStore {
             }
             replaced => replaced,
         };
+        let _changing = self.changing(What::Bucket(replace.key.bucket));
         self.make(
             replace.key.bucket,
             Some(replace.key.sibling(replace.successor)),
@@ -397,6 +414,7 @@ impl SessionStore for RedisStore {
             }
         };
         if let Some(key) = key {
+            let _changing = self.changing(What::Key(key));
             let build = |attempt: &Attempt| ask::end_one(keys, &key, &end, attempt);
             let sent = self
                 .0
@@ -422,6 +440,7 @@ impl SessionStore for RedisStore {
         };
         let build = |attempt: &Attempt| ask::end_user(keys, user, &end, attempt);
         let bucket = keys.bucket(user);
+        let _changing = self.changing(What::Bucket(bucket));
         let sent = self
             .0
             .servers
@@ -526,12 +545,75 @@ impl SessionStore for RedisStore {
         count::counts(&self.0, oldest).await
     }
 
+    /// That of the near cache, which carries reads, is one of them: nobody has it to himself.
     fn connections(&self) -> Option<Connections> {
-        Some(self.0.servers.connections())
+        let mut connections = self.0.servers.connections();
+        if let Some(near) = &self.0.near {
+            let open = u32::from(near.is_connected());
+            connections.open += open;
+            connections.idle += open;
+            connections.most += 1;
+        }
+        Some(connections)
+    }
+
+    /// Of users' and strangers' sessions: a demo's conversation is read with it.
+    fn near(&self, key: &RecordKey) -> Option<Near> {
+        let near = self.0.near.as_ref()?;
+        if key.kind == Kind::Demo {
+            return None;
+        }
+        near_cache::line::keep_open(&self.0);
+        near.get(key, self.0.servers.generation(), self.0.clock.reading())
+    }
+
+    fn near_memory(&self, most: usize) -> bool {
+        let Some(near) = &self.0.near else {
+            return false;
+        };
+        near.limit_memory(most);
+        true
+    }
+
+    fn near_counts(&self) -> Option<NearCounts> {
+        self.0.near.as_ref().map(|near| near.counts())
     }
 }
 
 impl RedisStore {
+    /// Reads over the connection that tells of changes, so that what it answers may be kept. `None`: there is none, or it
+    /// did not answer; the others are asked, in the time that is left.
+    async fn load_by_line(&self, key: &RecordKey) -> Option<Result<Option<Entry>, StoreError>> {
+        let near = self.0.near.as_ref()?;
+        let reading = near.begin(key)?;
+        let wait = self.0.servers.command().min(self.0.budget / 2);
+        let sent = reading.line.send(&get(&self.0.keys, key), wait).await;
+        match sent {
+            Ok(value) => {
+                let loaded = reply::loaded(Ok(value));
+                let live = match &loaded {
+                    Ok(Some(Entry::Live(record))) => Some(record.clone()),
+                    Ok(Some(Entry::Ended(_)) | None) | Err(_) => None,
+                };
+                reading.answered(live);
+                Some(self.entry(loaded))
+            }
+            Err(Trouble::Lost(_)) => {
+                near.lose(reading.line.number());
+                None
+            }
+            // What it means is told by the others.
+            Err(
+                Trouble::NoScript(_)
+                | Trouble::Moved(_)
+                | Trouble::Ask(_)
+                | Trouble::Later(_)
+                | Trouble::Demoted(_)
+                | Trouble::Refused(_),
+            ) => None,
+        }
+    }
+
     async fn load_demo(&self, key: RecordKey) -> Result<Option<Entry>, StoreError> {
         let sent = self
             .0
