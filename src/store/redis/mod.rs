@@ -319,10 +319,14 @@ impl SessionStore for RedisStore {
             .map(|key| (key.bucket, get(&self.0.keys, key)))
             .collect();
         let values = self.0.servers.send_each(self.until(), commands).await?;
-        values
-            .into_iter()
-            .map(|value| self.entry(reply::loaded(value)))
-            .collect()
+        let entries = values.into_iter().zip(keys).map(|(value, key)| {
+            let loaded = reply::loaded(value);
+            if let Some(near) = &self.0.near {
+                near.seen_elsewhere(key, live(&loaded));
+            }
+            self.entry(loaded)
+        });
+        entries.collect()
     }
 
     async fn apply(&self, apply: Apply) -> Result<Applied, StoreError> {
@@ -591,11 +595,7 @@ impl RedisStore {
         match sent {
             Ok(value) => {
                 let loaded = reply::loaded(Ok(value));
-                let live = match &loaded {
-                    Ok(Some(Entry::Live(record))) => Some(record.clone()),
-                    Ok(Some(Entry::Ended(_)) | None) | Err(_) => None,
-                };
-                reading.answered(live);
+                reading.answered(live(&loaded).cloned());
                 Some(self.entry(loaded))
             }
             Err(Trouble::Lost(_)) => {
@@ -640,6 +640,13 @@ impl RedisStore {
             }
             Err(Loading::Failed(error)) => Err(CallError::Refused(error).into()),
         }
+    }
+}
+
+const fn live(loaded: &Result<Option<Entry>, Loading>) -> Option<&Record> {
+    match loaded {
+        Ok(Some(Entry::Live(record))) => Some(record),
+        Ok(Some(Entry::Ended(_)) | None) | Err(_) => None,
     }
 }
 

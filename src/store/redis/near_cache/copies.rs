@@ -160,6 +160,11 @@ impl Copies {
         slot.copy.as_ref()
     }
 
+    /// The same, by nobody who will ask again.
+    pub(super) fn peek(&self, key: &RecordKey) -> Option<&Record> {
+        self.slots[self.find(key)?].as_ref()?.copy.as_ref()
+    }
+
     /// What stands under a key is, or may be, another. Whether that concerned anything here.
     pub(super) fn changed(&mut self, key: &RecordKey) -> bool {
         let Some(place) = self.find(key) else {

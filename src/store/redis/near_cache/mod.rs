@@ -179,6 +179,15 @@ impl NearCache {
         Changing { cache, what }
     }
 
+    /// Another connection was answered this: what is known differently here has changed, though nothing was told of it yet.
+    pub(super) fn seen_elsewhere(&self, key: &RecordKey, record: Option<&Record>) {
+        let mut copies = self.shard(key.bucket);
+        if copies.peek(key) != record && copies.changed(key) {
+            drop(copies);
+            self.invalidated(1);
+        }
+    }
+
     /// The connection is there, and was answered a command that was sent then.
     fn opened(&self, line: Line, sent: Stamp) {
         let mut held = self.line();

@@ -135,6 +135,16 @@ fn a_push_drops_what_it_names_and_one_that_names_nothing_drops_all() {
 }
 
 #[test]
+fn what_another_connection_saw_differently_is_not_served() {
+    let cache = serving(Duration::ZERO);
+    let record = cache.get(&key(), GENERATION, now()).unwrap().record;
+    cache.seen_elsewhere(&key(), Some(&record));
+    assert!(is_served(&cache));
+    cache.seen_elsewhere(&key(), None);
+    assert!(!is_served(&cache));
+}
+
+#[test]
 fn hits_misses_and_copies_are_counted() {
     let cache = serving(Duration::ZERO);
     assert!(is_served(&cache) && is_served(&cache));
