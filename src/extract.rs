@@ -137,7 +137,7 @@ where
 /// session, passes where `T` lets them.
 ///
 /// For what an ended session must not do under any circumstances: paying, deleting. No store call of its own, but for one
-/// where a [near cache](crate::RedisStoreBuilder::near_cache) has answered before.
+/// where a near cache (`RedisStoreBuilder::near_cache`) has answered before.
 ///
 /// ```
 /// use sessile::{Live, UserSession};

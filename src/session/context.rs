@@ -210,6 +210,7 @@ impl Context {
     }
 
     /// The same for what must have it from the store itself: where a copy has answered, it is read again.
+    #[cfg(feature = "axum")]
     pub(crate) async fn load_live(&self) -> Result<(), Error> {
         self.loaded.get_or_init(|| self.read(false)).await;
         self.read_copy_again().await;

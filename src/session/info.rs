@@ -11,7 +11,7 @@ use crate::record::{Record, Seen};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Freshness {
     /// From the store itself, or from a copy of which it tells when it changes: a
-    /// [near cache](crate::RedisStoreBuilder::near_cache).
+    /// near cache (`RedisStoreBuilder::near_cache`).
     Live,
     /// From what this instance verified before the store went away.
     Stale,

@@ -349,7 +349,7 @@ impl Session {
     }
 
     /// For what must not run on a lease, nor on a copy: whether the store itself said what this request knows of its session.
-    /// Where a [near cache](crate::RedisStoreBuilder::near_cache) did, it is read again, with one store call; else there is
+    /// Where a near cache (`RedisStoreBuilder::near_cache`) did, it is read again, with one store call; else there is
     /// none.
     ///
     /// # Errors

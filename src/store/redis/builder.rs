@@ -146,9 +146,10 @@ impl RedisStoreBuilder {
     ///   id, [`Session::update`](crate::Session::update), [`Live`](crate::Live) and [`Fresh`](crate::Fresh): those read from
     ///   Redis. A `GET` handler that decides on what it read, and must not miss an end of a moment ago, takes `Live`.
     /// - **What it takes.** One connection more, with RESP3 and `CLIENT TRACKING`; two `TIME` a second over it; an entry in the
-    ///   tracking table of Redis for each session read; and memory: copies have half of the layer's
+    ///   tracking table of Redis for each session read (beyond its `tracking-table-max-keys`, a million, Redis says that some
+    ///   have changed); and memory: copies have half of the layer's
     ///   [`outage_memory`](crate::SessionLayerBuilder::outage_memory), and leases the other half, whichever bound comes first.
-    /// - **What it needs.** Redis 6 or later, one server, and a user that may `hello` and `client|tracking`. Sessions of users
+    /// - **What it needs.** Redis 6 or later, one server, and a user that may `client|tracking`. Sessions of users
     ///   and strangers are kept, demo sessions are not.
     ///
     /// Default: 0, which is none.
@@ -201,14 +202,12 @@ impl RedisStoreBuilder {
         if let Err(error) = store.reach().await {
             store.0.servers.do_not_answer();
             tracing::warn!(target: "sessile", %error, "the store starts without Redis");
-            return Ok(store);
-        }
-        if let Err(error) = near_cache::line::open(&store.0).await
+        } else if let Err(error) = near_cache::line::open(&store.0).await
             && near_cache::line::is_refused(&error)
         {
             return Err(ConfigError::new(format!(
-                "Redis refuses what a near cache needs: {}. It needs Redis 6 or later, and a user that may `hello` and \
-                 `client|tracking`: allow them, or leave near_cache out",
+                "Redis refuses what a near cache needs: {}. It needs Redis 6 or later, and a user that may \
+                 `client|tracking`: allow that, or leave near_cache out",
                 Words(&error)
             )));
         }

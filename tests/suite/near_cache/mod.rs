@@ -9,3 +9,4 @@ mod hot;
 mod others;
 mod own;
 mod refusals;
+mod showcase;

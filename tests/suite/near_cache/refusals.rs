@@ -35,13 +35,29 @@ async fn a_user_that_may_not_is_told_what_to_allow() {
     assert!(!error.contains("secret"));
     // Without one, that user may.
     RedisStore::connect(&as_user(&server)).await.unwrap();
+}
 
-    let server = Server::with(&[
-        "user app on >secret ~* +@read +@write +@scripting +time +info +hello +client|tracking",
-    ]);
-    let store = near(&as_user(&server)).await;
+/// Those that the README names, beside those that every store needs.
+#[tokio::test]
+async fn the_right_that_is_named_is_enough() {
+    let readme = include_str!("../../../README.md");
+    let right = "+client|tracking";
+    assert!(readme.contains(&format!("`{right}`")));
+    let user = readme
+        .lines()
+        .find(|line| line.starts_with("user sessile "))
+        .expect("the README names the rights");
+    let url = |server: &Server| {
+        let address = server.url();
+        address.replace("redis://", "redis://sessile:password@")
+    };
+    let server = Server::with(&[&format!("{user} {right}")]);
+    let store = near(&url(&server)).await;
     let key = made(&store, "alice", 1).await;
     warm(&store, &key).await;
+    let server = Server::with(&[&user]);
+    let error = refused(&url(&server), 10).await;
+    assert!(error.contains("NOPERM"), "{error}");
 }
 
 #[tokio::test]
@@ -60,7 +76,6 @@ async fn more_copies_than_fit_into_any_memory_are_refused() {
     assert!(error.contains("near cache"), "{error}");
 }
 
-#[cfg(feature = "cluster")]
 #[tokio::test]
 async fn over_several_servers_there_is_none() {
     let cluster = RedisStore::cluster(["redis://127.0.0.1:1"]);
