@@ -203,6 +203,8 @@ async fn a_session_that_copies_serve_has_its_lease() {
         clock.advance(50 * SECOND);
     }
     server.kill();
+    let key = key_of(alice.id().unwrap());
+    gone_since(&store, &key, std::time::Instant::now()).await;
     let reply = alice.get("/me").await;
     assert_eq!((reply.status, &*reply.body), (StatusCode::OK, "alice"));
     clock.advance(11 * SECOND);

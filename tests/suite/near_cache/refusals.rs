@@ -55,7 +55,7 @@ async fn the_right_that_is_named_is_enough() {
     let store = near(&url(&server)).await;
     let key = made(&store, "alice", 1).await;
     warm(&store, &key).await;
-    let server = Server::with(&[&user]);
+    let server = Server::with(&[user]);
     let error = refused(&url(&server), 10).await;
     assert!(error.contains("NOPERM"), "{error}");
 }
