@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use redis::aio::{MultiplexedConnection, SendError};
 use redis::{AsyncConnectionConfig, Cmd, ErrorKind, PushInfo, RedisError, Value};
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::{BEAT, NearCache};
 use crate::store::outage::Stamp;
@@ -163,23 +163,16 @@ async fn keep(store: Weak<Inner>, cache: Weak<NearCache>) {
 
 /// Asks the connection for a sign of life, until it is lost.
 async fn watch(store: &Weak<Inner>) {
-    // By the clock, not by the answers: the next one is due when the last one was sent long enough ago.
-    let mut beats = interval_at(Instant::now(), BEAT);
-    beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut next = Instant::now();
     loop {
-        let lost = {
-            let Some(held) = store.upgrade() else { return };
-            let Some(near) = held.near.clone() else {
-                return;
-            };
-            async move { near.lost.notified().await }
-        };
-        tokio::select! {
-            _ = beats.tick() => {}
-            () = lost => {}
-        }
+        let near = store.upgrade().and_then(|held| held.near.clone());
+        let Some(near) = near else { return };
+        // The next is due by when the last one was sent, not by when it was answered. One that is lost is seen at once.
+        let _ = timeout_at(next, near.lost.notified()).await;
+        drop(near);
         let Some(held) = store.upgrade() else { return };
         let Some(near) = &held.near else { return };
+        next = Instant::now() + BEAT;
         if !beat(near, &held).await {
             return;
         }
