@@ -170,8 +170,9 @@ fn reads_under_way_are_bounded() {
     assert!(copies.begin(&key(9), 1).is_some());
 }
 
-/// A server that holds two sessions, and two directions of one connection, each in its order; whatever happens in whatever
-/// order: a copy is never older than what was told.
+/// A server that holds two sessions, two directions of one connection, each in its order, and tasks that have their replies
+/// and go on at some time, when more was told already: whatever happens in whatever order, a copy is never older than what was
+/// told.
 #[test]
 fn in_any_order_of_events_no_copy_is_older_than_what_was_told() {
     enum Said {
@@ -190,11 +191,12 @@ fn in_any_order_of_events_no_copy_is_older_than_what_was_told() {
         // What the server tracks, what it was asked, what it said, and the value that was told of last.
         let mut tracked = [false; 2];
         let (mut asked, mut said) = (VecDeque::new(), VecDeque::new());
+        let mut replies = Vec::new();
         let mut told = [0_u64; 2];
         for _ in 0..40 {
             let n = random(2) as u8;
             let at = usize::from(n);
-            match random(6) {
+            match random(8) {
                 0 | 1 => {
                     if let Some(read) = copies.begin(&key(n), 1) {
                         asked.push_back((n, read));
@@ -212,10 +214,15 @@ fn in_any_order_of_events_no_copy_is_older_than_what_was_told() {
                         said.push_back((Said::Changed(n), values[at]));
                     }
                 }
-                _ => match said.pop_front() {
-                    Some((Said::Reply(n, read, value), _)) => {
+                4 | 5 => {
+                    if !replies.is_empty() {
+                        let any = random(replies.len() as u64) as usize;
+                        let (n, read, value) = replies.swap_remove(any);
                         copies.end(&key(n), read, Some(record(value)), PLENTY);
                     }
+                }
+                _ => match said.pop_front() {
+                    Some((Said::Reply(n, read, value), _)) => replies.push((n, read, value)),
                     Some((Said::Changed(n), now)) => {
                         copies.changed(&key(n));
                         told[usize::from(n)] = now;
