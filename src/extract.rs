@@ -119,6 +119,7 @@ where
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
+        read_from_the_store(parts).await;
         let inner = T::from_request_parts(parts, state).await?;
         if inner
             .as_ref()
@@ -135,7 +136,8 @@ where
 /// went away, nor one that was made here meanwhile. Anything else is 503 with `Retry-After`; a stranger, who has no
 /// session, passes where `T` lets them.
 ///
-/// For what an ended session must not do under any circumstances: paying, deleting. No store call of its own.
+/// For what an ended session must not do under any circumstances: paying, deleting. No store call of its own, but for one
+/// where a near cache (`RedisStoreBuilder::near_cache`) has answered before.
 ///
 /// ```
 /// use sessile::{Live, UserSession};
@@ -154,9 +156,18 @@ where
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
+        read_from_the_store(parts).await;
         let inner = T::from_request_parts(parts, state).await?;
-        inner.as_ref().must_be_live()?;
+        inner.as_ref().must_not_be_leased()?;
         Ok(Self(inner))
+    }
+}
+
+/// Before a session is taken out that must not be a copy: so that nobody who is over is taken for signed in. What fails is told
+/// by whoever takes it out.
+async fn read_from_the_store(parts: &Parts) {
+    if let Some(context) = Current::of(&parts.extensions) {
+        let _ = context.load_live().await;
     }
 }
 

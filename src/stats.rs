@@ -16,7 +16,7 @@ use crate::policy::Policy;
 use crate::record::EndReason;
 use crate::session::{Area, Finish};
 use crate::sessions::Sessions;
-use crate::store::{Connections, Counts, Health, Mode};
+use crate::store::{Connections, Counts, Health, Mode, NearCounts};
 
 /// A count that is younger is not made again.
 pub(crate) const COUNTED_EVERY: Duration = Duration::from_secs(5);
@@ -41,6 +41,8 @@ const PATIENCE: Duration = Duration::from_millis(250);
 /// | `sessile_pending` | gauge | | ends, and sessions with writes, that have to reach the store yet |
 /// | `sessile_watched_sessions` | gauge | | sessions whose end somebody waits for |
 /// | `sessile_store_connections`, `sessile_store_connections_idle` | gauge | | connections to the store |
+/// | `sessile_near_hits`, `sessile_near_misses`, `sessile_near_invalidations` | gauge | | what became of reads that may be answered by a near cache, and of its copies, since the store was made |
+/// | `sessile_near_entries`, `sessile_near_bytes` | gauge | | copies in it, and what they take |
 ///
 /// No label holds an id, a digest, a handle or a user.
 #[derive(Debug, Clone)]
@@ -63,6 +65,8 @@ pub struct Stats {
     pub latency: Option<Latency>,
     /// Connections to the store; `None`: it has none.
     pub connections: Option<Connections>,
+    /// How the near cache does; `None`: there is none.
+    pub near: Option<NearCounts>,
     /// For how many sessions somebody [waits for the end](crate::Session::ended).
     pub watched: usize,
     /// Timeouts and limit in force.
@@ -104,6 +108,7 @@ impl Sessions {
             health: area.health(),
             latency: area.store.latency(),
             connections: area.store.connections(),
+            near: area.store.near_counts(),
             watched: area.ends.count(),
             policy: area.policy(),
         };

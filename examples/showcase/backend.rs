@@ -25,6 +25,9 @@ pub(crate) async fn connect(options: &Options) -> Result<(SessionLayer, Backend)
             if let Some(namespace) = &options.namespace {
                 builder = builder.namespace(namespace);
             }
+            if let Some(entries) = options.near_cache {
+                builder = builder.near_cache(usize::try_from(entries).unwrap_or(usize::MAX));
+            }
             (Place::Redis, options.layer(builder.connect().await?)?)
         }
     };

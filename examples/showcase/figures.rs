@@ -31,6 +31,8 @@ pub(crate) struct Figures {
     pending: usize,
     watched: usize,
     pool: Option<Pool>,
+    /// Null where there is no near cache.
+    near: Option<Near>,
     latency: Option<Latency>,
     events: BTreeMap<&'static str, u64>,
     ended: BTreeMap<&'static str, u64>,
@@ -58,6 +60,14 @@ struct Pool {
     open: u32,
     idle: u32,
     most: u32,
+}
+
+#[derive(Serialize)]
+struct Near {
+    hits: u64,
+    misses: u64,
+    invalidations: u64,
+    entries: usize,
 }
 
 #[derive(Serialize)]
@@ -102,6 +112,12 @@ impl Figures {
                 open: pool.open,
                 idle: pool.idle,
                 most: pool.most,
+            }),
+            near: stats.near.map(|near| Near {
+                hits: near.hits,
+                misses: near.misses,
+                invalidations: near.invalidations,
+                entries: near.entries,
             }),
             latency: stats.latency.map(|latency| Latency {
                 calls: latency.calls,

@@ -26,6 +26,10 @@ pub(crate) struct Options {
     #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) namespace: Option<String>,
 
+    /// Serves up to so many sessions that were read from Redis from memory, until Redis says that they changed
+    #[arg(long, value_name = "N", requires = "redis", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) near_cache: Option<u32>,
+
     /// A session ends after so many seconds without a request
     #[arg(long, value_name = "S", default_value = "1800", allow_negative_numbers = true, value_parser = seconds)]
     pub(crate) idle: Duration,

@@ -285,7 +285,9 @@ impl SessionLayerBuilder {
     }
 
     /// What leases may take of memory, in bytes; as much again, for each, is the bound of sessions that are made while the
-    /// store is away, and of what is written meanwhile. Default: 64 MiB, some 100,000 sessions of 200 bytes.
+    /// store is away, and of what is written meanwhile. Over a store with a
+    /// near cache (`RedisStoreBuilder::near_cache`), leases have the half of it, and copies the other: of several layers
+    /// over one store, half of the smallest. Default: 64 MiB, some 100,000 sessions of 200 bytes.
     pub const fn outage_memory(mut self, bytes: usize) -> Self {
         self.outage.memory = bytes;
         self

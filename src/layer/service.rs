@@ -70,6 +70,7 @@ where
         }
         let context = Arc::new(Context::new(
             &self.area,
+            request.method(),
             request.headers(),
             request.extensions(),
         ));

@@ -16,8 +16,8 @@ use crate::session::Freshness;
 use crate::stats::{COUNTED_EVERY, Census, Latencies, Latency};
 use crate::store::{
     Append, Appended, Applied, Apply, Budget, Connections, Counts, Create, Created, EndSessions,
-    EndedSessions, Ends, Health, Hearing, Mode, Outage, Replace, Replaced, Shield, Spend, Spent,
-    StoreError, Told, UNBOUNDED,
+    EndedSessions, Ends, Health, Hearing, Mode, NearCounts, Outage, Replace, Replaced, Shield,
+    Spend, Spent, StoreError, Told, UNBOUNDED,
 };
 use std::time::{Duration, Instant, SystemTime};
 
@@ -204,6 +204,10 @@ impl ToldStore {
         self.told(self.store.counts(COUNTED_EVERY)).await
     }
 
+    pub(crate) fn near_counts(&self) -> Option<NearCounts> {
+        self.store.near_counts()
+    }
+
     pub(crate) fn connections(&self) -> Option<Connections> {
         self.store.connections()
     }
@@ -270,6 +274,11 @@ impl Asked<'_> {
     ) -> Result<Told<Option<Entry>>, StoreError> {
         let Self { store, budget } = self;
         store.told(store.store.load(key, born, budget)).await
+    }
+
+    /// As a near cache has it, without asking the store.
+    pub(crate) fn near(self, key: &RecordKey, born: Option<Born>) -> Option<Told<Option<Entry>>> {
+        self.store.store.near(key, born)
     }
 
     pub(crate) async fn load_each(

@@ -313,6 +313,7 @@ where
 {
     let began = Instant::now();
     let _turn = context.turn().await;
+    context.read_copy_again().await;
     loop {
         let (base, staged) = base(context, &name)?;
         let (json, value) = edit(base.as_deref())?;
@@ -479,6 +480,7 @@ async fn reload(context: &Arc<Context>) -> Result<(), Error> {
             {
                 live.record = record;
                 live.freshness = told.freshness;
+                live.is_copy = false;
             }
             return Ok(());
         }

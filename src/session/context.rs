@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use http::{Extensions, HeaderMap, HeaderName, HeaderValue, header};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, header};
 use tokio::sync::OnceCell;
 use tower_cookies::Cookies;
 
@@ -52,6 +52,8 @@ pub(crate) struct Context {
     address: Option<IpAddr>,
     agent: Option<HeaderValue>,
     passive: bool,
+    /// It only reads, as far as its method says: a copy may answer it.
+    reads_only: bool,
     /// What is left of the time that the request waits for the store.
     pub(super) budget: Budget,
     loaded: OnceCell<()>,
@@ -73,7 +75,12 @@ impl Current {
 }
 
 impl Context {
-    pub(crate) fn new(area: &Arc<Area>, headers: &HeaderMap, extensions: &Extensions) -> Self {
+    pub(crate) fn new(
+        area: &Arc<Area>,
+        method: &Method,
+        headers: &HeaderMap,
+        extensions: &Extensions,
+    ) -> Self {
         let config = &area.config;
         let began_at = area.store.now();
         let demo_config = area.demos.as_ref().map(|demos| &demos.area.config);
@@ -118,6 +125,7 @@ impl Context {
             ),
             agent: headers.get(header::USER_AGENT).cloned(),
             passive,
+            reads_only: method.is_safe(),
             budget: area.store.budget(),
             loaded: OnceCell::new(),
             turn: tokio::sync::Mutex::new(()),
@@ -142,6 +150,7 @@ impl Context {
                 address: self.address,
                 agent: self.agent.clone(),
                 passive: self.passive,
+                reads_only: self.reads_only,
                 budget: self.budget.rest(),
                 loaded: OnceCell::new(),
                 turn: tokio::sync::Mutex::new(()),
@@ -196,8 +205,44 @@ impl Context {
 
     /// Reads the session, once; all who ask share the answer, a failure too: the request is an unknown one's then.
     pub(crate) async fn load(&self) -> Result<(), Error> {
-        self.loaded.get_or_init(|| self.read()).await;
+        self.loaded.get_or_init(|| self.read(self.reads_only)).await;
         self.must_be_known()
+    }
+
+    /// The same for what must have it from the store itself: where a copy has answered, it is read again.
+    #[cfg(feature = "axum")]
+    pub(crate) async fn load_live(&self) -> Result<(), Error> {
+        self.loaded.get_or_init(|| self.read(false)).await;
+        self.read_copy_again().await;
+        self.must_be_known()
+    }
+
+    /// Reads from the store what is known of a copy. It may be over, as everywhere.
+    pub(super) async fn read_copy_again(&self) {
+        let Some(key) = self.state().copied() else {
+            return;
+        };
+        let told = self.store().load(key, None).await;
+        // Whatever is noticed or counted, without the lock.
+        let identity = match told {
+            Ok(told) => {
+                let freshness = told.freshness;
+                match told.value {
+                    Some(Entry::Live(record)) => {
+                        let due = self.is_touch_due(&record).then(|| self.seen());
+                        self.state().reread(&key, record, freshness, due);
+                        return;
+                    }
+                    Some(Entry::Ended(tombstone)) => Identity::Dead(self.dead(tombstone)),
+                    None => {
+                        self.refuse();
+                        Identity::Stranger
+                    }
+                }
+            }
+            Err(error) => Identity::Unknown(Unknown::new(error)),
+        };
+        self.state().was_copy(&key, identity);
     }
 
     /// Whether it could be told whose request this is.
@@ -208,13 +253,19 @@ impl Context {
         }
     }
 
-    async fn read(&self) {
+    /// `near`: whether a copy will do.
+    async fn read(&self, near: bool) {
         let mut ids = self.presented.iter();
         let identity = match (ids.next(), ids.next()) {
             (None, _) => return,
             (Some(Shown::Id(id)), None) => {
                 let key = id.key(self.area.kind);
-                let entry = self.store().load(key, id.birth()).await;
+                let store = self.store();
+                let near = near.then(|| store.near(&key, id.birth())).flatten();
+                let entry = match near {
+                    Some(near) => Ok(near),
+                    None => store.load(key, id.birth()).await,
+                };
                 entry.map(|entry| self.identify([(Some(id), key, entry)]))
             }
             // Boxed, for they are rare, and every handler's future would have room for them.
@@ -280,7 +331,7 @@ impl Context {
     ) -> Identity {
         let mut identity = Identity::Stranger;
         for (id, key, entry) in found {
-            let freshness = entry.freshness;
+            let (freshness, is_copy) = (entry.freshness, entry.is_near);
             match entry.value {
                 Some(Entry::Live(record)) => {
                     self.area.requests.add(record.handle(), self.began_at);
@@ -290,29 +341,34 @@ impl Context {
                         key,
                         record,
                         freshness,
+                        is_copy,
                         due,
                     });
                 }
                 Some(Entry::Ended(tombstone)) => {
                     if let Identity::Stranger = identity {
-                        let age = self
-                            .began_at
-                            .duration_since(tombstone.end.at)
-                            .unwrap_or_default();
-                        let moved = tombstone.end.reason == EndReason::Regenerated
-                            && age < SUPERSEDED_GRACE;
-                        self.notice_dead_id(&tombstone, moved);
-                        identity = Identity::Dead(Dead {
-                            end: tombstone.end,
-                            moved,
-                            lost: false,
-                        });
+                        identity = Identity::Dead(self.dead(tombstone));
                     }
                 }
                 None => self.refuse(),
             }
         }
         identity
+    }
+
+    /// An id that is over was presented.
+    fn dead(&self, tombstone: Tombstone) -> Dead {
+        let age = self
+            .began_at
+            .duration_since(tombstone.end.at)
+            .unwrap_or_default();
+        let moved = tombstone.end.reason == EndReason::Regenerated && age < SUPERSEDED_GRACE;
+        self.notice_dead_id(&tombstone, moved);
+        Dead {
+            end: tombstone.end,
+            moved,
+            lost: false,
+        }
     }
 
     /// An id that is over was presented: what it says of whoever has it.

@@ -10,7 +10,8 @@ use crate::record::{Record, Seen};
 /// Where what is known of a session comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Freshness {
-    /// From the store itself.
+    /// From the store itself, or from a copy of which it tells when it changes: a
+    /// near cache (`RedisStoreBuilder::near_cache`).
     Live,
     /// From what this instance verified before the store went away.
     Stale,

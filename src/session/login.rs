@@ -166,6 +166,8 @@ impl Context {
         }
         let _turn = self.turn().await;
         self.must_be_open()?;
+        // What is kept comes from the session as it is.
+        self.read_copy_again().await;
         if adopts {
             // First, so that the new session can name it.
             new.demo = self.adopt_demo(&user).await?;

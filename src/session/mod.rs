@@ -340,18 +340,46 @@ impl Session {
     }
 
     /// On what rests what this request knows of its session, if there is one: on the store, on what this instance
-    /// verified before the store went away, or on this instance alone.
+    /// verified before the store went away, or on this instance alone. A copy that the store keeps true counts as the
+    /// store's word.
     #[must_use]
     pub fn freshness(&self) -> Option<Freshness> {
         let mut state = self.context.state();
         state.look().live().map(|live| live.freshness)
     }
 
-    /// For what must not run on a lease: whether the store itself said what this request knows of its session.
+    /// For what must not run on a lease, nor on a copy: whether the store itself said what this request knows of its session.
+    /// Where a near cache (`RedisStoreBuilder::near_cache`) did, it is read again, with one store call; else there is
+    /// none.
     ///
     /// # Errors
-    /// `StoreUnavailable` where it did not.
-    pub fn must_be_live(&self) -> Result<(), Error> {
+    /// `StoreUnavailable` where the store did not say it; `SessionEnded` or `SessionMoved` where it says now that the session
+    /// is over.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn must_be_live(&self) -> Result<(), Error> {
+        let was_copy = self.context.state().copied().is_some();
+        self.context.read_copy_again().await;
+        if was_copy {
+            match &self.context.state().identity {
+                Identity::Live(_) => {}
+                Identity::Dead(dead) if dead.moved => {
+                    return Err(Error::new(ErrorKind::SessionMoved));
+                }
+                Identity::Dead(dead) => return Err(Error::ended(&dead.end)),
+                Identity::Unknown(unknown) => return Err(unknown.error()),
+                Identity::Stranger => {
+                    let end = End::new(EndReason::StoreLost, self.context.area.store.now());
+                    return Err(Error::ended(&end));
+                }
+            }
+        }
+        self.must_not_be_leased()
+    }
+
+    /// The same of what is no copy, or is none any more.
+    pub(crate) fn must_not_be_leased(&self) -> Result<(), Error> {
         self.context.must_be_known()?;
         match self.freshness() {
             Some(Freshness::Stale | Freshness::Local) => {
@@ -460,6 +488,7 @@ impl Context {
     ) -> Result<Option<crate::record::Record>, Error> {
         let _turn = self.turn().await;
         self.must_be_open()?;
+        self.read_copy_again().await;
         let live = match &self.state().identity {
             Identity::Live(live) => live.clone(),
             Identity::Dead(dead) if dead.moved => return Err(Error::new(ErrorKind::SessionMoved)),

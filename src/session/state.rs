@@ -66,6 +66,8 @@ pub(crate) struct Live {
     pub(crate) record: Record,
     /// On what it is known.
     pub(crate) freshness: Freshness,
+    /// It is of a near cache.
+    pub(crate) is_copy: bool,
     /// A touch is due, with this.
     pub(crate) due: Option<Seen>,
 }
@@ -187,6 +189,41 @@ impl State {
             Identity::Unknown(unknown) => Some(unknown),
             Identity::Stranger | Identity::Live(_) | Identity::Dead(_) => None,
         }
+    }
+
+    /// Of what only a copy is known.
+    pub(crate) fn copied(&self) -> Option<RecordKey> {
+        self.live().filter(|live| live.is_copy).map(|live| live.key)
+    }
+
+    /// What the store itself has of what was a copy.
+    pub(crate) fn reread(
+        &mut self,
+        key: &RecordKey,
+        record: Record,
+        freshness: Freshness,
+        due: Option<Seen>,
+    ) {
+        if let Identity::Live(live) = &mut self.identity
+            && live.is_copy
+            && live.key == *key
+        {
+            live.record = record;
+            live.freshness = freshness;
+            live.is_copy = false;
+            live.due = due;
+        }
+    }
+
+    /// What was known of a copy is not so any more.
+    pub(crate) fn was_copy(&mut self, key: &RecordKey, mut identity: Identity) {
+        if self.copied() != Some(*key) {
+            return;
+        }
+        if let Identity::Dead(dead) = &mut identity {
+            dead.lost = !self.staged.is_empty();
+        }
+        self.identity = identity;
     }
 
     /// A handler gets the session, whatever is known of it.
@@ -361,6 +398,7 @@ impl State {
             key,
             record,
             freshness,
+            is_copy: false,
             due: None,
         });
         Ok(())

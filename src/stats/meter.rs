@@ -47,6 +47,13 @@ pub(super) fn gauges(stats: &Stats) {
     set("sessile_outage_memory_bytes", stats.health.memory as u64);
     set("sessile_pending", stats.health.pending as u64);
     set("sessile_watched_sessions", stats.watched as u64);
+    if let Some(near) = stats.near {
+        set("sessile_near_hits", near.hits);
+        set("sessile_near_misses", near.misses);
+        set("sessile_near_invalidations", near.invalidations);
+        set("sessile_near_entries", near.entries as u64);
+        set("sessile_near_bytes", near.bytes as u64);
+    }
     if let Some(connections) = stats.connections {
         set("sessile_store_connections", connections.open.into());
         set("sessile_store_connections_idle", connections.idle.into());

@@ -28,6 +28,22 @@ pub struct Connections {
     pub most: u32,
 }
 
+/// Figures of a near cache, since its store was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NearCounts {
+    /// How many reads it answered.
+    pub hits: u64,
+    /// How many it could not answer, though they asked it.
+    pub misses: u64,
+    /// How many copies, and reads under way, it dropped because the session had changed, here or elsewhere.
+    pub invalidations: u64,
+    /// How many copies there are now.
+    pub entries: usize,
+    /// What they take, in bytes.
+    pub bytes: usize,
+}
+
 impl Counts {
     /// How many of this kind.
     #[must_use]

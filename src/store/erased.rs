@@ -6,7 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use super::{
     Append, Appended, Applied, Apply, Beat, Connections, Counts, Create, Created, EndSessions,
-    EndedSessions, Ends, Hearing, Part, Replace, Replaced, SessionStore, Spend, Spent, StoreError,
+    EndedSessions, Ends, Hearing, Near, NearCounts, Part, Replace, Replaced, SessionStore, Spend,
+    Spent, StoreError,
 };
 use crate::id::{Bucket, Digest, Kind, RecordKey, UserId};
 use crate::record::{Activity, Entry, Record, UserLog};
@@ -28,6 +29,9 @@ pub(crate) trait ErasedStore: Send + Sync {
     fn create(&self, create: Create) -> StoreFuture<'_, Created>;
     fn load(&self, key: RecordKey) -> StoreFuture<'_, Option<Entry>>;
     fn load_each<'a>(&'a self, keys: &'a [RecordKey]) -> StoreFuture<'a, Vec<Option<Entry>>>;
+    fn near(&self, key: &RecordKey) -> Option<Near>;
+    fn near_memory(&self, most: usize) -> bool;
+    fn near_counts(&self) -> Option<NearCounts>;
     fn apply(&self, apply: Apply) -> StoreFuture<'_, Applied>;
     fn append(&self, append: Append) -> StoreFuture<'_, Appended>;
     fn spend(&self, spend: Spend) -> StoreFuture<'_, Spent>;
@@ -61,6 +65,18 @@ impl<S: SessionStore> ErasedStore for S {
 
     fn parts(&self) -> Vec<Part> {
         SessionStore::parts(self)
+    }
+
+    fn near(&self, key: &RecordKey) -> Option<Near> {
+        SessionStore::near(self, key)
+    }
+
+    fn near_memory(&self, most: usize) -> bool {
+        SessionStore::near_memory(self, most)
+    }
+
+    fn near_counts(&self) -> Option<NearCounts> {
+        SessionStore::near_counts(self)
     }
 
     fn part(&self, bucket: Bucket) -> Part {

@@ -17,6 +17,7 @@ mod hearing;
 mod late;
 mod log;
 mod memory;
+mod near;
 mod outage;
 mod packed;
 #[cfg(feature = "redis")]
@@ -35,13 +36,14 @@ pub use command::{
     Append, Appended, Applied, Apply, AtLimit, Create, Created, EndScope, EndSessions,
     EndedSession, EndedSessions, Limit, Renewal, Replace, Replaced, SignIn, Spend, Spent,
 };
-pub use counts::{Connections, Counts};
+pub use counts::{Connections, Counts, NearCounts};
 pub use ends::Ends;
 pub(crate) use ends::Watch;
 pub(crate) use erased::ErasedStore;
 pub use error::{Failure, StoreError};
 pub use hearing::{Heard, Hearing};
 pub use memory::{MemoryStore, MemoryStoreBuilder};
+pub use near::Near;
 pub(crate) use outage::{Budget, Settings, Shield, Told, UNBOUNDED};
 pub use outage::{Health, Mode, Outage};
 #[cfg(feature = "redis")]
@@ -189,6 +191,29 @@ pub trait SessionStore: Send + Sync + 'static {
         &self,
         key: RecordKey,
     ) -> impl Future<Output = Result<Option<Entry>, StoreError>> + Send;
+
+    /// What is known here of a session that was read before, where the store keeps such copies true: a near cache. At once,
+    /// and without asking anybody. For requests that only read; what must have it from the store itself
+    /// [loads](Self::load) it.
+    ///
+    /// Default: nothing.
+    fn near(&self, _key: &RecordKey) -> Option<Near> {
+        None
+    }
+
+    /// A layer says how much memory there is for such copies, in bytes, beside its leases. Whether there is such a cache.
+    ///
+    /// Default: none.
+    fn near_memory(&self, _most: usize) -> bool {
+        false
+    }
+
+    /// Figures of that cache, if there is one.
+    ///
+    /// Default: none.
+    fn near_counts(&self) -> Option<NearCounts> {
+        None
+    }
 
     /// Reads what stands under several keys: twin cookies, at most four; and the sessions whose end somebody waits for, a
     /// thousand at most. A remote store sends one pipeline to each part.

@@ -26,6 +26,7 @@ mod listening;
 mod login;
 mod memory;
 mod migrate;
+mod near_cache;
 mod network;
 mod on_redis;
 mod outage;

@@ -14,7 +14,7 @@ const NOWHERE: &str = "redis://127.0.0.1:1";
 
 #[test]
 fn a_bad_option_is_explained_in_five_lines_and_ends_with_2() {
-    let cases: [(&[&str], &str); 29] = [
+    let cases: [(&[&str], &str); 33] = [
         (&["--bogus"], "--bogus"),
         (&["extra"], "extra"),
         (&["--idle"], "--idle"),
@@ -47,6 +47,13 @@ fn a_bad_option_is_explained_in_five_lines_and_ends_with_2() {
             "demo sessions",
         ),
         (&["--redis", NOWHERE, "--namespace", ""], "--namespace"),
+        (&["--redis", NOWHERE, "--near-cache", "0"], "--near-cache"),
+        (&["--redis", NOWHERE, "--near-cache", "-1"], "--near-cache"),
+        (
+            &["--redis", NOWHERE, "--near-cache", "99999999"],
+            "near cache",
+        ),
+        (&["--near-cache", "10"], "--redis"),
     ];
     for (options, clue) in cases {
         let output = Showcase::refuse(options);

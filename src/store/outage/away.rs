@@ -122,9 +122,16 @@ impl Away {
         if parts.is_empty() {
             return Ok(None);
         }
+        // What is read from the one is not read from the other.
+        let half = settings.memory / 2;
+        let leases = if store.near_memory(half) {
+            half
+        } else {
+            settings.memory
+        };
         let limits = Limits {
             outages: [settings.outage, settings.demo_outage],
-            lease_bytes: settings.memory / SHARDS,
+            lease_bytes: leases / SHARDS,
             local_ttl: settings.local_ttl,
             local_bytes: settings.memory / SHARDS,
             staged_bytes: settings.memory / SHARDS,

@@ -38,3 +38,5 @@ pub(crate) use budget::{Budget, UNBOUNDED};
 pub use policy::{Health, Outage};
 pub(crate) use rule::{Rule, holds};
 pub(crate) use shield::{Shield, Told};
+#[cfg(feature = "redis")]
+pub(crate) use stamp::Stamp;

@@ -19,7 +19,7 @@ use crate::record::{Activity, Entry, Record, UserLog};
 use crate::session::{Freshness, Outcome};
 use crate::store::{
     Append, Appended, Applied, Apply, Connections, Counts, Create, Created, EndScope, EndSessions,
-    EndedSessions, ErasedStore, Failure, Replace, Replaced, Spend, Spent, StoreError,
+    EndedSessions, ErasedStore, Failure, NearCounts, Replace, Replaced, Spend, Spent, StoreError,
 };
 
 /// A store, and what is done while it is away. Without the latter, every call is the store's own.
@@ -36,6 +36,8 @@ pub(crate) struct Shield {
 pub(crate) struct Told<T> {
     pub(crate) value: T,
     pub(crate) freshness: Freshness,
+    /// It is of a near cache: what must have it from the store itself asks again.
+    pub(crate) is_near: bool,
 }
 
 impl<T> Told<T> {
@@ -43,6 +45,7 @@ impl<T> Told<T> {
         Self {
             value,
             freshness: Freshness::Live,
+            is_near: false,
         }
     }
 
@@ -53,6 +56,7 @@ impl<T> Told<T> {
                 Here::Local => Freshness::Local,
                 Here::Lease => Freshness::Stale,
             },
+            is_near: false,
         }
     }
 
@@ -119,6 +123,39 @@ impl Shield {
     /// `None`: a store that is never away.
     pub(crate) fn health(&self) -> Option<Health> {
         self.away.as_ref().map(|away| away.health())
+    }
+
+    /// A session as a near cache has it, at once; `None`: it has to be [loaded](Self::load).
+    pub(crate) fn near(&self, key: &RecordKey, born: Option<Born>) -> Option<Told<Option<Entry>>> {
+        if born.is_some() {
+            return None;
+        }
+        let entry = match &self.away {
+            Some(away) => {
+                away.watch();
+                let near = away
+                    .part(key.bucket)
+                    .epoch()
+                    .is_up()
+                    .then(|| self.store.near(key))??;
+                let now = away.moment();
+                let mut memory = away.memory(key.bucket);
+                // What the store is owed of it, and what is local, comes first.
+                if !matches!(memory.read(key, true, now), Course::Ask) {
+                    return None;
+                }
+                // A lease is as old as what is certain.
+                let sent = now.here.before(near.age);
+                let entry = memory.loaded(key, Some(Entry::Live(near.record)), sent, now);
+                drop(memory);
+                away.told(key, entry)
+            }
+            None => Some(Entry::Live(self.store.near(key)?.record)),
+        };
+        Some(Told {
+            is_near: true,
+            ..Told::live(entry)
+        })
     }
 
     /// Reads a session. `born`: what its id says of its birth.
@@ -493,6 +530,7 @@ impl Shield {
         away.end_later(bucket, end, known).await.map(|value| Told {
             value,
             freshness: Freshness::Stale,
+            is_near: false,
         })
     }
 
@@ -556,6 +594,10 @@ impl Shield {
     /// How many live sessions there are: not for any one part.
     pub(crate) async fn counts(&self, oldest: Duration) -> Result<Option<Counts>, StoreError> {
         self.store.counts(oldest).await
+    }
+
+    pub(crate) fn near_counts(&self) -> Option<NearCounts> {
+        self.store.near_counts()
     }
 
     pub(crate) fn connections(&self) -> Option<Connections> {

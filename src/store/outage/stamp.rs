@@ -23,6 +23,21 @@ impl Stamp {
         Self::new(span_micros(zero.elapsed()), micros(wall))
     }
 
+    /// What the steady clock shows, and the one on the wall.
+    #[cfg(feature = "redis")]
+    pub(crate) const fn clocks(self) -> (u64, u64) {
+        (self.steady, self.wall)
+    }
+
+    /// What the clocks showed so long before.
+    pub(crate) fn before(self, age: Duration) -> Self {
+        let age = span_micros(age);
+        Self::new(
+            self.steady.saturating_sub(age),
+            self.wall.saturating_sub(age),
+        )
+    }
+
     /// How old it is: by whichever clock makes it older, so that neither a machine that slept nor a clock that was put
     /// back lends it time.
     pub(crate) fn age(self, now: Self) -> Duration {
@@ -54,5 +69,7 @@ mod tests {
             Duration::from_micros(700)
         );
         assert_eq!(sent.age(sent), Duration::ZERO);
+        let age = Duration::from_micros(400);
+        assert_eq!(sent.before(age).age(sent), age);
     }
 }

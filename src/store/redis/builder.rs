@@ -4,11 +4,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use redis::ConnectionInfo;
+use redis::{Client, ConnectionInfo, ProtocolVersion};
 
 use super::clock::StoreClock;
+use super::failure::Words;
 use super::heart::Hearts;
 use super::keys::Keyspace;
+use super::near_cache::{self, NearCache};
 use super::pursuit::Pursuit;
 use super::servers::Servers;
 use super::target::{self, Reach, Target};
@@ -23,6 +25,8 @@ const CONNECT: Duration = Duration::from_secs(1);
 const CONNECTIONS: u32 = 1;
 const MOST_CONNECTIONS: u32 = 4;
 const RECORD_LIMIT: usize = 64 * 1024;
+/// More copies are no use: their records alone would take gigabytes.
+const MOST_COPIES: usize = 16_000_000;
 /// What a record may have at most, whatever is asked for: a script holds a few copies of it at a time.
 const LARGEST_RECORD: usize = 16 * 1024 * 1024;
 
@@ -36,6 +40,7 @@ pub struct RedisStoreBuilder {
     command: Duration,
     operation: Duration,
     record_limit: usize,
+    near: usize,
     #[cfg(feature = "tls")]
     tls: super::tls::Certificates,
     #[cfg(feature = "sentinel")]
@@ -77,6 +82,7 @@ impl RedisStoreBuilder {
             command: COMMAND,
             operation: OPERATION,
             record_limit: RECORD_LIMIT,
+            near: 0,
             #[cfg(feature = "tls")]
             tls: super::tls::Certificates::default(),
             #[cfg(feature = "sentinel")]
@@ -129,6 +135,29 @@ impl RedisStoreBuilder {
         self
     }
 
+    /// Serves sessions that this instance has read from memory, up to so many, until Redis says that they changed: a read of
+    /// one that is asked for often then sends nothing to Redis.
+    ///
+    /// - **What it gives up.** An end or a write by another instance is seen when Redis has told this one of it: at once as a
+    ///   rule, and at the latest after a second and one [`command_timeout`](Self::command_timeout), also where the connection
+    ///   hangs: nothing is served from memory that was not vouched for within that time. What this instance ends or writes it
+    ///   never serves as it was before.
+    /// - **What never uses it.** A request whose method is not a safe one (`GET`, `HEAD`, `OPTIONS`, `TRACE`), a login, a new
+    ///   id, [`Session::update`](crate::Session::update), [`Live`](crate::Live) and [`Fresh`](crate::Fresh): those read from
+    ///   Redis. A `GET` handler that decides on what it read, and must not miss an end of a moment ago, takes `Live`.
+    /// - **What it takes.** One connection more, with RESP3 and `CLIENT TRACKING`; two `TIME` a second over it; an entry in the
+    ///   tracking table of Redis for each session read (beyond its `tracking-table-max-keys`, a million, Redis says that some
+    ///   have changed); and memory: copies have half of the layer's
+    ///   [`outage_memory`](crate::SessionLayerBuilder::outage_memory), and leases the other half, whichever bound comes first.
+    /// - **What it needs.** Redis 6 or later, one server, and a user that may `client|tracking`. Sessions of users
+    ///   and strangers are kept, demo sessions are not.
+    ///
+    /// Default: 0, which is none.
+    pub const fn near_cache(mut self, entries: usize) -> Self {
+        self.near = entries;
+        self
+    }
+
     /// The authorities that vouch for the server, in PEM, in place of the system's. For `rediss://`.
     #[cfg(feature = "tls")]
     pub fn root_certificate(mut self, pem: impl Into<Vec<u8>>) -> Self {
@@ -162,7 +191,9 @@ impl RedisStoreBuilder {
     /// says at the start if it cannot be, and that Redis has the scripts before a request needs one.
     ///
     /// # Errors
-    /// [`ConfigError`] with a sentence that says what to change.
+    /// [`ConfigError`] with a sentence that says what to change; also where the server refuses what a
+    /// [`near_cache`](Self::near_cache) needs. One that is asked for later, because Redis was away, is told of in the log
+    /// then, and every read is sent to Redis.
     ///
     /// # Cancel safety
     /// Safe.
@@ -171,7 +202,16 @@ impl RedisStoreBuilder {
         if let Err(error) = store.reach().await {
             store.0.servers.do_not_answer();
             tracing::warn!(target: "sessile", %error, "the store starts without Redis");
+        } else if let Err(error) = near_cache::line::open(&store.0).await
+            && near_cache::line::is_refused(&error)
+        {
+            return Err(ConfigError::new(format!(
+                "Redis refuses what a near cache needs: {}. It needs Redis 6 or later, and a user that may \
+                 `client|tracking`: allow that, or leave near_cache out",
+                Words(&error)
+            )));
         }
+        near_cache::line::keep_open(&store.0);
         Ok(store)
     }
 
@@ -212,6 +252,7 @@ impl RedisStoreBuilder {
             .iter()
             .map(|url| self.parse(url))
             .collect::<Result<Vec<_>, _>>()?;
+        let near = self.near(&keys, &infos)?;
         let clock = Arc::new(StoreClock::new());
         let reach = Reach {
             target: self.target(infos)?,
@@ -226,10 +267,41 @@ impl RedisStoreBuilder {
             clock,
             pursuit: Pursuit::default(),
             hearts: Hearts::default(),
+            near,
             malformed: Tally::default(),
             budget: self.operation,
             record_limit: self.record_limit,
         })))
+    }
+
+    fn near(
+        &self,
+        keys: &Keyspace,
+        infos: &[ConnectionInfo],
+    ) -> Result<Option<Arc<NearCache>>, ConfigError> {
+        if self.near == 0 {
+            return Ok(None);
+        }
+        if self.near > MOST_COPIES {
+            return Err(ConfigError::new(format!(
+                "a near cache of {} entries: choose one of at most {MOST_COPIES}",
+                self.near
+            )));
+        }
+        match &self.place {
+            Place::Server => {}
+            #[cfg(feature = "cluster")]
+            Place::Cluster => return Err(alone()),
+            #[cfg(feature = "sentinel")]
+            Place::Sentinel(_) => return Err(alone()),
+        }
+        let settings = infos[0].redis_settings().clone();
+        let info = infos[0]
+            .clone()
+            .set_redis_settings(settings.set_protocol(ProtocolVersion::RESP3));
+        let client = Client::open(info).expect("an address that was read is one");
+        let cache = NearCache::new(keys.clone(), client, self.near, self.command);
+        Ok(Some(Arc::new(cache)))
     }
 
     fn parse(&self, url: &str) -> Result<ConnectionInfo, ConfigError> {
@@ -266,6 +338,16 @@ impl RedisStoreBuilder {
     }
 }
 
+/// Why there is no near cache over several servers: after a failover, or while a slot is on its way, the server that a copy
+/// came from may answer on and be told of no change any more.
+#[cfg(any(feature = "cluster", feature = "sentinel"))]
+fn alone() -> ConfigError {
+    ConfigError::new(
+        "a near cache is for one server, and here there are several that may take each other's place, after which the \
+         one that was read from says nothing of changes: leave near_cache out",
+    )
+}
+
 #[cfg(feature = "sentinel")]
 impl RedisStoreBuilder {
     /// How to log in to a server that the sentinels name; TLS is as with the sentinels.
@@ -290,6 +372,7 @@ impl fmt::Debug for RedisStoreBuilder {
             .field("command_timeout", &self.command)
             .field("operation_timeout", &self.operation)
             .field("record_limit", &self.record_limit)
+            .field("near_cache", &self.near)
             .finish_non_exhaustive()
     }
 }

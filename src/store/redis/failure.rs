@@ -79,7 +79,7 @@ fn refusal(error: &RedisError) -> Failure {
 }
 
 /// An error of the client library as an operator knows it: a server's as the server wrote it.
-struct Words<'a>(&'a RedisError);
+pub(super) struct Words<'a>(pub(super) &'a RedisError);
 
 impl fmt::Display for Words<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -146,6 +146,19 @@ impl Trouble {
                 _ => Self::Refused(error),
             },
             _ => Self::Refused(error),
+        }
+    }
+
+    /// The error itself.
+    pub(super) fn into_error(self) -> RedisError {
+        match self {
+            Self::NoScript(error)
+            | Self::Moved(error)
+            | Self::Ask(error)
+            | Self::Later(error)
+            | Self::Demoted(error)
+            | Self::Refused(error)
+            | Self::Lost(error) => error,
         }
     }
 

@@ -22,6 +22,7 @@ mod health;
 mod hearing;
 mod heart;
 mod keys;
+mod near_cache;
 mod node;
 #[cfg(feature = "cluster")]
 mod parts;
@@ -45,16 +46,17 @@ pub use builder::RedisStoreBuilder;
 
 use self::ask::Unchanged;
 use self::clock::StoreClock;
-use self::failure::CallError;
+use self::failure::{CallError, Trouble};
 use self::heart::Hearts;
 use self::keys::Keyspace;
+use self::near_cache::{Changing, NearCache, What};
 use self::pursuit::Pursuit;
 use self::reply::{Answer, Loading, Unusable};
 use self::servers::{Again, Attempt, Servers};
 use super::{
     Append, Appended, Applied, Apply, Beat, Connections, Counts, Create, Created, EndScope,
-    EndSessions, EndedSessions, Failure, Hearing, Part, Replace, Replaced, SessionStore, Spend,
-    Spent, StoreError,
+    EndSessions, EndedSessions, Failure, Hearing, Near, NearCounts, Part, Replace, Replaced,
+    SessionStore, Spend, Spent, StoreError,
 };
 use crate::clock::micros;
 use crate::error::ConfigError;
@@ -66,11 +68,12 @@ use crate::record::{Activity, End, EndReason, Entry, HistoryEntry, Record, UserL
 /// Sessions in Redis: one server, or with their features a cluster or what Sentinel watches (feature `redis`).
 ///
 /// Clones share connections. What happens when Redis is away is an error here, for the layer to answer; nothing is
-/// kept in memory.
+/// kept in memory, but for a [near cache](RedisStoreBuilder::near_cache) where there is one.
 ///
 /// | operation | sends |
 /// |---|---|
 /// | [`load`](SessionStore::load) | one `GET`; of a demo session one `EVALSHA`, which gives its conversation too |
+/// | [`near`](SessionStore::near) | nothing |
 /// | [`load_each`](SessionStore::load_each) | as many `GET`s, in one pipeline |
 /// | [`create`](SessionStore::create), [`apply`](SessionStore::apply), [`replace`](SessionStore::replace), [`end`](SessionStore::end), [`list`](SessionStore::list), [`append`](SessionStore::append), [`spend`](SessionStore::spend) | one `EVALSHA` |
 /// | [`migrated`](SessionStore::migrated) | one `GET` |
@@ -80,7 +83,7 @@ use crate::record::{Activity, End, EndReason, Entry, HistoryEntry, Record, UserL
 /// | [`count`](SessionStore::count) | as many `SCAN`s, `GETRANGE`s and `PTTL`s as it takes, and `GET`s of what is about to go: for administration, never in a request |
 /// | [`beat`](SessionStore::beat) | one pipeline to one primary: `TIME`, one `EVALSHA`, `INFO server`, `INFO replication` |
 /// | [`hear`](SessionStore::hear) | a connection outside of the pool, with one `SUBSCRIBE` |
-/// | once a second | one `TIME` to each primary whose clock no `beat` has just read |
+/// | once a second | one `TIME` to each primary whose clock no `beat` has just read; with a near cache two more, over its own connection |
 ///
 /// A user has at most 1,000 sessions, or what the layer's limit allows: one more ends the oldest. Every list has a
 /// bound, and a script that ends a user's sessions must not hold up the server.
@@ -107,6 +110,8 @@ pub(crate) struct Inner {
     clock: Arc<StoreClock>,
     pursuit: Pursuit,
     hearts: Hearts,
+    /// Off by default.
+    near: Option<Arc<NearCache>>,
     malformed: Tally,
     budget: Duration,
     record_limit: usize,
@@ -138,6 +143,11 @@ impl RedisStore {
     #[must_use]
     pub fn is_answering(&self) -> bool {
         self.0.servers.are_answering()
+    }
+
+    /// A change of these begins: see [`Changing`].
+    fn changing(&self, what: What) -> Changing<'_> {
+        NearCache::changing(self.0.near.as_deref(), what)
     }
 
     fn until(&self) -> Instant {
@@ -269,6 +279,8 @@ impl SessionStore for RedisStore {
             return Ok(Created::TooLarge);
         }
         let keys = &self.0.keys;
+        // A limit ends others of the user.
+        let _changing = self.changing(What::Bucket(create.key.bucket));
         self.make(
             create.key.bucket,
             (!create.held).then_some(create.key),
@@ -282,6 +294,9 @@ impl SessionStore for RedisStore {
     async fn load(&self, key: RecordKey) -> Result<Option<Entry>, StoreError> {
         if key.kind == Kind::Demo {
             return self.load_demo(key).await;
+        }
+        if let Some(loaded) = self.load_by_line(&key).await {
+            return loaded;
         }
         let sent = self
             .0
@@ -310,15 +325,20 @@ impl SessionStore for RedisStore {
             .map(|key| (key.bucket, get(&self.0.keys, key)))
             .collect();
         let values = self.0.servers.send_each(self.until(), commands).await?;
-        values
-            .into_iter()
-            .map(|value| self.entry(reply::loaded(value)))
-            .collect()
+        let entries = values.into_iter().zip(keys).map(|(value, key)| {
+            let loaded = reply::loaded(value);
+            if let Some(near) = &self.0.near {
+                near.seen_elsewhere(key, live(&loaded));
+            }
+            self.entry(loaded)
+        });
+        entries.collect()
     }
 
     async fn apply(&self, apply: Apply) -> Result<Applied, StoreError> {
         let (keys, limit) = (&self.0.keys, self.0.record_limit);
         let unchanged = Unchanged::of(&apply, limit);
+        let _changing = self.changing(What::Key(apply.key));
         let reply = self
             .0
             .servers
@@ -384,6 +404,7 @@ impl SessionStore for RedisStore {
             }
             replaced => replaced,
         };
+        let _changing = self.changing(What::Bucket(replace.key.bucket));
         self.make(
             replace.key.bucket,
             Some(replace.key.sibling(replace.successor)),
@@ -403,6 +424,7 @@ impl SessionStore for RedisStore {
             }
         };
         if let Some(key) = key {
+            let _changing = self.changing(What::Key(key));
             let build = |attempt: &Attempt| ask::end_one(keys, &key, &end, attempt);
             let sent = self
                 .0
@@ -428,6 +450,7 @@ impl SessionStore for RedisStore {
         };
         let build = |attempt: &Attempt| ask::end_user(keys, user, &end, attempt);
         let bucket = keys.bucket(user);
+        let _changing = self.changing(What::Bucket(bucket));
         let sent = self
             .0
             .servers
@@ -532,12 +555,71 @@ impl SessionStore for RedisStore {
         count::counts(&self.0, oldest).await
     }
 
+    /// That of the near cache, which carries reads, is one of them: nobody has it to himself.
     fn connections(&self) -> Option<Connections> {
-        Some(self.0.servers.connections())
+        let mut connections = self.0.servers.connections();
+        if let Some(near) = &self.0.near {
+            let open = u32::from(near.is_connected());
+            connections.open += open;
+            connections.idle += open;
+            connections.most += 1;
+        }
+        Some(connections)
+    }
+
+    /// Of users' and strangers' sessions: a demo's conversation is read with it.
+    fn near(&self, key: &RecordKey) -> Option<Near> {
+        let near = self.0.near.as_ref()?;
+        if key.kind == Kind::Demo {
+            return None;
+        }
+        near_cache::line::keep_open(&self.0);
+        near.get(key, self.0.servers.generation(), self.0.clock.reading())
+    }
+
+    fn near_memory(&self, most: usize) -> bool {
+        let Some(near) = &self.0.near else {
+            return false;
+        };
+        near.limit_memory(most);
+        true
+    }
+
+    fn near_counts(&self) -> Option<NearCounts> {
+        self.0.near.as_ref().map(|near| near.counts())
     }
 }
 
 impl RedisStore {
+    /// Reads over the connection that tells of changes, so that what it answers may be kept. `None`: there is none, or it
+    /// did not answer; the others are asked, in the time that is left.
+    async fn load_by_line(&self, key: &RecordKey) -> Option<Result<Option<Entry>, StoreError>> {
+        let near = self.0.near.as_ref()?;
+        let reading = near.begin(key)?;
+        let wait = self.0.servers.command().min(self.0.budget / 2);
+        let sent = reading.line.send(&get(&self.0.keys, key), wait).await;
+        match sent {
+            Ok(value) => {
+                let loaded = reply::loaded(Ok(value));
+                reading.answered(live(&loaded).cloned());
+                Some(self.entry(loaded))
+            }
+            Err(Trouble::Lost(_)) => {
+                near.lose(reading.line.number());
+                None
+            }
+            // What it means is told by the others.
+            Err(
+                Trouble::NoScript(_)
+                | Trouble::Moved(_)
+                | Trouble::Ask(_)
+                | Trouble::Later(_)
+                | Trouble::Demoted(_)
+                | Trouble::Refused(_),
+            ) => None,
+        }
+    }
+
     async fn load_demo(&self, key: RecordKey) -> Result<Option<Entry>, StoreError> {
         let sent = self
             .0
@@ -564,6 +646,13 @@ impl RedisStore {
             }
             Err(Loading::Failed(error)) => Err(CallError::Refused(error).into()),
         }
+    }
+}
+
+const fn live(loaded: &Result<Option<Entry>, Loading>) -> Option<&Record> {
+    match loaded {
+        Ok(Some(Entry::Live(record))) => Some(record),
+        Ok(Some(Entry::Ended(_)) | None) | Err(_) => None,
     }
 }
 

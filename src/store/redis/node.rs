@@ -85,6 +85,11 @@ impl Node {
         }
     }
 
+    /// Which connections it has now: others take their place when these are given up.
+    pub(super) fn generation(&self) -> u64 {
+        self.health.generation()
+    }
+
     /// How many connections there are, and how many of them nobody has just now.
     pub(super) fn connections(&self) -> (u32, u32) {
         let state = self.pool().state();

@@ -288,6 +288,15 @@ impl Servers {
         node.pulse(&self.0.clocks, until, build).await
     }
 
+    /// Which connections there are to the one server; of several servers nothing can be said together.
+    pub(super) fn generation(&self) -> u64 {
+        match &self.0.route {
+            Route::One(node) => node.generation(),
+            #[cfg(feature = "cluster")]
+            Route::Cluster(_) => 0,
+        }
+    }
+
     /// How long a command may take.
     pub(super) fn command(&self) -> Duration {
         self.0.limits.command

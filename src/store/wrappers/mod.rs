@@ -13,7 +13,8 @@
 //!
 //! [`now`](SessionStore::now), [`bucket`](SessionStore::bucket), [`deadline`](SessionStore::deadline),
 //! [`parts`](SessionStore::parts), [`part`](SessionStore::part), [`ends`](SessionStore::ends),
-//! [`hear`](SessionStore::hear) and [`connections`](SessionStore::connections) are no calls: they are answered by the store inside.
+//! [`hear`](SessionStore::hear), [`connections`](SessionStore::connections) and what is of a near cache
+//! ([`near`](SessionStore::near)) are no calls: they are answered by the store inside.
 
 use std::future::Future;
 use std::time::Duration;
@@ -58,6 +59,18 @@ macro_rules! stores_around {
 
             fn connections(&self) -> Option<$crate::store::Connections> {
                 $crate::store::wrappers::Around::store(self).connections()
+            }
+
+            fn near(&self, key: &$crate::id::RecordKey) -> Option<$crate::store::Near> {
+                $crate::store::wrappers::Around::store(self).near(key)
+            }
+
+            fn near_memory(&self, most: usize) -> bool {
+                $crate::store::wrappers::Around::store(self).near_memory(most)
+            }
+
+            fn near_counts(&self) -> Option<$crate::store::NearCounts> {
+                $crate::store::wrappers::Around::store(self).near_counts()
             }
 
             stores_around! { calls
