@@ -1,0 +1,145 @@
+//! How many instructions a request takes, counted by callgrind: that repeats where a time does not.
+//!
+//! ```text
+//! instructions --check         fails if a row of ours grew by more than 5 % over benches/instructions.txt
+//! instructions --record        writes benches/instructions.txt
+//! instructions --profile DIR   leaves what `callgrind_annotate` reads
+//! ```
+//!
+//! Each row runs in a process of its own under valgrind, which this program starts. Only what happens within
+//! [`counted`] is counted, and what building the requests takes is taken off. Valgrind's processor has no
+//! instructions for SHA-256: where a real one has, hashing an id takes about a twentieth of what is counted here.
+
+mod recorded;
+mod valgrind;
+
+use std::hint::black_box;
+use std::path::Path;
+use std::process::ExitCode;
+
+use recorded::Recorded;
+use sessile_benches::report::table;
+use sessile_benches::row::{Row, Run};
+use sessile_benches::subject::{OWN, SUBJECTS, Subject};
+use tokio::runtime::Runtime;
+
+/// Tables, buffers and what is made once have their size after so many.
+const WARM_UP: usize = 2000;
+const REQUESTS: usize = 2000;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|argument| argument != "--bench")
+        .collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments[..] {
+        ["--count", subject, row] => count(subject, row),
+        ["--profile", folder] => profile(Path::new(folder)),
+        ["--record"] => {
+            let own = compare();
+            Recorded::now(own).write();
+        }
+        ["--check"] => return check(&compare()),
+        _ => println!("`make callgrind` runs this"),
+    }
+    ExitCode::SUCCESS
+}
+
+/// Runs one row, or builds its requests alone: valgrind watches this.
+fn count(subject: &str, row: &str) {
+    let row = Row::ALL
+        .into_iter()
+        .find(|other| other.name() == row)
+        .expect("a row");
+    let building = subject == valgrind::BUILDING;
+    let subject = SUBJECTS
+        .iter()
+        .find(|other| building || other.name == subject)
+        .expect("a subject");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .expect("a runtime");
+    let mut run = Run::new(subject, row);
+    runtime.block_on(run.prepare(WARM_UP));
+    runtime.block_on(run.send(WARM_UP));
+    runtime.block_on(run.prepare(REQUESTS));
+    counted(&runtime, &mut run, building);
+    if !building {
+        runtime.block_on(run.check());
+    }
+}
+
+/// What is counted: valgrind knows it by its name.
+#[inline(never)]
+fn counted(runtime: &Runtime, run: &mut Run, building: bool) {
+    if building {
+        run.build(black_box(REQUESTS));
+    } else {
+        runtime.block_on(run.send(black_box(REQUESTS)));
+    }
+}
+
+/// Counts every row of every subject, prints them, and returns ours.
+fn compare() -> Vec<(Row, u64)> {
+    let counts: Vec<(Row, Vec<u64>)> = Row::ALL.into_iter().map(|row| (row, each(row))).collect();
+    let mut head = vec!["row"];
+    head.extend(SUBJECTS.iter().map(|subject| subject.name));
+    let rows: Vec<Vec<String>> = counts
+        .iter()
+        .map(|(row, counts)| {
+            let mut cells = vec![row.name().to_owned()];
+            cells.extend(counts.iter().map(ToString::to_string));
+            cells
+        })
+        .collect();
+    table("Instructions a request", &head, &rows);
+    let own = SUBJECTS
+        .iter()
+        .position(|subject| subject.name == OWN.name)
+        .expect("it is one of them");
+    counts
+        .into_iter()
+        .map(|(row, counts)| (row, counts[own]))
+        .collect()
+}
+
+/// Instructions a request of each subject, without building it.
+fn each(row: Row) -> Vec<u64> {
+    let building = valgrind::count(valgrind::BUILDING, row, None);
+    let without = |subject: &Subject| {
+        let whole = valgrind::count(subject.name, row, None);
+        (whole - building) / REQUESTS as u64
+    };
+    SUBJECTS.iter().map(without).collect()
+}
+
+fn profile(folder: &Path) {
+    std::fs::create_dir_all(folder).expect("the folder can be made");
+    for row in Row::ALL {
+        let file = folder.join(format!("callgrind.out.{}", row.name().replace(' ', "-")));
+        valgrind::count(OWN.name, row, Some(&file));
+        println!("{}", file.display());
+    }
+}
+
+fn check(own: &[(Row, u64)]) -> ExitCode {
+    let recorded = match Recorded::read() {
+        Ok(recorded) => recorded,
+        Err(why) => {
+            eprintln!("{why}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match recorded.compare(own) {
+        Ok(said) => {
+            println!("\n{said}");
+            ExitCode::SUCCESS
+        }
+        Err(said) => {
+            eprintln!("\n{said}");
+            ExitCode::FAILURE
+        }
+    }
+}
