@@ -3,17 +3,31 @@
 use std::path::Path;
 use std::process::Command;
 
+use sessile_benches::app::Kind;
 use sessile_benches::row::Row;
 
 /// In a subject's place: building the requests alone.
-pub const BUILDING: &str = "building";
+pub const fn building(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Axum => "building",
+        Kind::AxumWithAddress => "building, with address",
+        Kind::Actix => "building, actix-web",
+    }
+}
+
+/// What stands in a subject's place, if it does.
+pub fn kind_that_is_built(subject: &str) -> Option<Kind> {
+    Kind::ALL
+        .into_iter()
+        .find(|kind| building(*kind) == subject)
+}
 
 /// The instructions of all requests of the row.
 pub fn count(subject: &str, row: Row, file: Option<&Path>) -> u64 {
     let program = std::env::current_exe().expect("this program has a path");
     let file = file.unwrap_or_else(|| Path::new("/dev/null"));
     let output = Command::new("valgrind")
-        .args(["--tool=callgrind", "--toggle-collect=*::counted"])
+        .args(["--tool=callgrind", "--toggle-collect=instructions::counted*"])
         .arg(format!("--callgrind-out-file={}", file.display()))
         .arg(program)
         .args(["--count", subject, row.name()])
