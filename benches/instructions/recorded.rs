@@ -31,7 +31,7 @@ impl Recorded {
 
     pub fn write(&self) {
         let mut text = format!(
-            "# Instructions a request of sessile takes, without building it. `make callgrind` holds it to them, and\n\
+            "# Instructions that sessile adds to a request. `make callgrind` holds it to them, and\n\
              # `make callgrind ARGS=--record` writes this.\n{}\n",
             self.rustc
         );
