@@ -53,8 +53,10 @@ impl Measured {
         for subject in SUBJECTS.into_iter().filter(|subject| subject.has(row)) {
             runs.push((subject, Run::new(subject, row, "").await, Vec::new()));
         }
-        let mut builds: Vec<(Kind, Vec<f64>)> =
-            Kind::ALL.into_iter().map(|kind| (kind, Vec::new())).collect();
+        let mut builds: Vec<(Kind, Vec<f64>)> = Kind::ALL
+            .into_iter()
+            .map(|kind| (kind, Vec::new()))
+            .collect();
         for round in 0..rounds {
             for (_, run, took) in &mut runs {
                 run.prepare(REQUESTS).await;
@@ -108,7 +110,9 @@ impl Measured {
     fn building(&self) -> Vec<String> {
         vec![
             "building the request alone: axum, with address, actix-web".into(),
-            Kind::ALL.map(|kind| format!("{:.0}", self.build(kind))).join(", "),
+            Kind::ALL
+                .map(|kind| format!("{:.0}", self.build(kind)))
+                .join(", "),
             String::new(),
             String::new(),
             String::new(),

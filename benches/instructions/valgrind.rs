@@ -27,7 +27,10 @@ pub fn count(subject: &str, row: Row, file: Option<&Path>) -> u64 {
     let program = std::env::current_exe().expect("this program has a path");
     let file = file.unwrap_or_else(|| Path::new("/dev/null"));
     let output = Command::new("valgrind")
-        .args(["--tool=callgrind", "--toggle-collect=instructions::counted*"])
+        .args([
+            "--tool=callgrind",
+            "--toggle-collect=instructions::counted*",
+        ])
         .arg(format!("--callgrind-out-file={}", file.display()))
         .arg(program)
         .args(["--count", subject, row.name()])

@@ -42,9 +42,15 @@ fn own(runtime: &Runtime, sessions: usize, figures: &mut Figures) {
     );
     assert_eq!(store.entries(), sessions);
     clock.advance(LATER);
-    let asked = meanwhile(served.router.clone(), Kind::Axum, "/create", figures, || {
-        store.purge();
-    });
+    let asked = meanwhile(
+        served.router.clone(),
+        Kind::Axum,
+        "/create",
+        figures,
+        || {
+            store.purge();
+        },
+    );
     assert_eq!(store.entries(), asked, "the new ones, and no other");
     clock.advance(LATER);
     store.purge();
@@ -90,7 +96,13 @@ fn guard(runtime: &Runtime, sessions: usize, figures: &mut Figures) {
             .expect("it is in memory");
         assert_eq!(report.sessions, sessions as u64);
     };
-    meanwhile(served.router, Kind::AxumWithAddress, "/enter", figures, purge);
+    meanwhile(
+        served.router,
+        Kind::AxumWithAddress,
+        "/enter",
+        figures,
+        purge,
+    );
 }
 
 /// How many requests were answered while `purge` ran.

@@ -70,7 +70,8 @@ fn touch(bytes: usize, record: usize, random: &mut Random) -> f64 {
     let began = Instant::now();
     for _ in 0..READ {
         // Where depends on what was read last, as a record's place does on the table's entry.
-        let at = (random.below(memory.len() - words) + (sum & 1) as usize).min(memory.len() - words);
+        let at =
+            (random.below(memory.len() - words) + (sum & 1) as usize).min(memory.len() - words);
         sum = memory[at..at + words]
             .iter()
             .fold(sum, |sum, word| sum.wrapping_add(*word));

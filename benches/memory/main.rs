@@ -26,7 +26,11 @@ fn main() {
         print!("{}", Case::new(subject, does, sessions).run().to_lines());
         return;
     }
-    let (repeats, most) = if is_quick() { (1, 100_000) } else { (3, 1_000_000) };
+    let (repeats, most) = if is_quick() {
+        (1, 100_000)
+    } else {
+        (3, 1_000_000)
+    };
     versions::print();
     println!("\n{repeats} runs, each in a process of its own; median (least–most).");
     growth(repeats, most);
@@ -137,5 +141,9 @@ fn cell(runs: &[Figures], name: &str, digits: usize) -> String {
         return String::new();
     }
     let rounds = Rounds::new(values);
-    format!("{:.digits$} ({})", rounds.median(), rounds.least_to_most(digits))
+    format!(
+        "{:.digits$} ({})",
+        rounds.median(),
+        rounds.least_to_most(digits)
+    )
 }

@@ -103,7 +103,8 @@ pub fn actix_request(
     }
     headers.insert(HeaderName::from_static(NUMBER), HeaderValue::from(number));
     if let Some(cookie) = cookie {
-        let value = HeaderValue::from_bytes(cookie.as_bytes()).expect("it is one of the other kind");
+        let value =
+            HeaderValue::from_bytes(cookie.as_bytes()).expect("it is one of the other kind");
         headers.insert(actix_http::header::COOKIE, value);
     }
     request

@@ -157,7 +157,11 @@ impl Run {
         match self.row {
             Row::NoCookie | Row::NotUsed | Row::Read => {
                 let always = self.subject.sets_cookie_always;
-                assert_eq!(self.set_cookies, if always { self.sent } else { 0 }, "{name}");
+                assert_eq!(
+                    self.set_cookies,
+                    if always { self.sent } else { 0 },
+                    "{name}"
+                );
             }
             Row::Write => {
                 let cookie = self.last.clone().or_else(|| self.cookies.last().cloned());

@@ -33,10 +33,9 @@ pub async fn with_config(config: SessionConfig) -> Router {
 pub(super) async fn over_redis(url: &str) -> Router {
     let client = redis::Client::open(url).expect("an address");
     let pool = RedisPool::from(client);
-    let store =
-        SessionStore::<SessionRedisPool>::new(Some(pool.into()), SessionConfig::default())
-            .await
-            .expect("Redis answers");
+    let store = SessionStore::<SessionRedisPool>::new(Some(pool.into()), SessionConfig::default())
+        .await
+        .expect("Redis answers");
     routes::<SessionRedisPool>()
         .layer(SessionLayer::new(store))
         .with_state(())

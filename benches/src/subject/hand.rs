@@ -50,7 +50,9 @@ fn new_id() -> String {
 
 fn id(headers: &HeaderMap) -> Option<&str> {
     let cookies = headers.get(header::COOKIE)?.to_str().ok()?;
-    cookies.split("; ").find_map(|pair| pair.strip_prefix("id="))
+    cookies
+        .split("; ")
+        .find_map(|pair| pair.strip_prefix("id="))
 }
 
 async fn load(connection: &mut MultiplexedConnection, id: &str) -> Option<Record> {
@@ -152,10 +154,7 @@ async fn write(
     Ok("ok")
 }
 
-async fn last(
-    State(mut connection): Connection,
-    headers: HeaderMap,
-) -> Result<String, StatusCode> {
+async fn last(State(mut connection): Connection, headers: HeaderMap) -> Result<String, StatusCode> {
     let record = loaded(&mut connection, &headers).await?;
     Ok(record.last.to_string())
 }

@@ -18,7 +18,11 @@ use crate::row::Row;
 pub(super) const LACKS: &[Row] = &[Row::NoCookie, Row::Read, Row::Write, Row::Create];
 
 pub(super) fn in_memory() -> Router {
-    routes(Guard::builder(MemoryStore::new(), GuardConfig::default()).subject::<String>().build())
+    routes(
+        Guard::builder(MemoryStore::new(), GuardConfig::default())
+            .subject::<String>()
+            .build(),
+    )
 }
 
 /// The routes around a guard that the caller watches.
@@ -28,7 +32,11 @@ pub fn with_guard(guard: Guard<MemoryStore, String>) -> Router {
 
 pub(super) async fn over_redis(url: &str) -> Router {
     let store = ValkeyStore::connect(url).await.expect("Redis answers");
-    routes(Guard::builder(store, GuardConfig::default()).subject::<String>().build())
+    routes(
+        Guard::builder(store, GuardConfig::default())
+            .subject::<String>()
+            .build(),
+    )
 }
 
 fn routes<S: SessionStore>(guard: Guard<S, String>) -> Router {
