@@ -8,7 +8,7 @@ use sessile_benches::row::Row;
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/instructions.txt");
 
-/// In percent. Two runs of the same program differ by a tenth of it.
+/// In percent: ten times of what two checks of the same program differ by.
 const MAY_GROW: u64 = 5;
 
 #[derive(Debug, PartialEq, Eq)]
