@@ -3,56 +3,55 @@
 use allocation_counter::measure;
 use sessile_benches::report::{Rounds, table};
 use sessile_benches::row::{Row, Run};
-use sessile_benches::subject::SUBJECTS;
+use sessile_benches::subject::{SUBJECTS, Subject};
 
 const WARM_UP: usize = 2000;
 const REQUESTS: usize = 1001;
 
 fn main() {
-    let counted: Vec<(Row, Vec<(Rounds, Rounds)>)> = Row::ALL
-        .into_iter()
-        .map(|row| {
-            (
-                row,
-                SUBJECTS
-                    .iter()
-                    .map(|subject| count(&mut Run::new(subject, row)))
-                    .collect(),
-            )
-        })
-        .collect();
-    for (at, subject) in SUBJECTS.iter().enumerate() {
+    for row in Row::ALL {
+        let counted: Vec<(&Subject, Rounds, Rounds)> = SUBJECTS
+            .into_iter()
+            .filter(|subject| subject.has(row))
+            .map(|subject| {
+                let (counts, bytes) = count(subject, row);
+                (subject, counts, bytes)
+            })
+            .collect();
         let rows: Vec<Vec<String>> = counted
             .iter()
-            .map(|(row, counts)| {
-                let (floor, (own, bytes)) = (&counts[0].0, &counts[at]);
-                let (least, most) = own.spread();
+            .map(|(subject, counts, bytes)| {
+                let floor = counted
+                    .iter()
+                    .find(|(floor, ..)| floor.name == subject.floor)
+                    .map_or(0.0, |(_, counts, _)| counts.median());
                 vec![
-                    row.name().into(),
-                    format!("{}", own.median()),
-                    format!("{least}–{most}"),
-                    format!("{:+}", own.median() - floor.median()),
+                    subject.name.into(),
+                    format!("{}", counts.median()),
+                    counts.least_to_most(0),
+                    format!("{:+}", counts.median() - floor),
                     format!("{}", bytes.median()),
                 ]
             })
             .collect();
         let head = [
-            "row",
+            "subject",
             "allocations",
             "least–most",
             "over the floor",
             "bytes",
         ];
-        table(&format!("Allocations: {}", subject.name), &head, &rows);
+        table(&format!("Allocations: {}", row.name()), &head, &rows);
     }
 }
 
 /// Allocations and their bytes, request by request. Where a table grows there are more: hence the median.
-fn count(run: &mut Run) -> (Rounds, Rounds) {
+fn count(subject: &'static Subject, row: Row) -> (Rounds, Rounds) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()
         .expect("a runtime");
+    let mut run = runtime.block_on(Run::new(subject, row, ""));
     runtime.block_on(run.prepare(WARM_UP));
     runtime.block_on(run.send(WARM_UP));
     runtime.block_on(run.prepare(REQUESTS));

@@ -6,13 +6,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::http::{HeaderValue, StatusCode, header};
-use sessile::{ManualClock, MemoryStore};
+use axum::http::{HeaderValue, header};
+use sessile_benches::app::{App, Ask, Kind, Reply, call};
 use sessile_benches::report::Rounds;
-use sessile_benches::request::{cookie, request};
-use sessile_benches::row::call;
-use sessile_benches::subject::{SUBJECTS, own};
+use sessile_benches::subject::SUBJECTS;
 use tokio::runtime::Runtime;
+
+use crate::expiry;
+use crate::far;
 
 /// So many of the sessions are read, spread over all.
 const READ: usize = 1000;
@@ -21,8 +22,8 @@ const THREAD_ROUNDS: usize = 9;
 const THREAD_ROUND: Duration = Duration::from_millis(150);
 
 pub struct Case {
-    pub subject: &'static str,
-    pub route: &'static str,
+    pub subject: String,
+    pub does: String,
     pub sessions: usize,
 }
 
@@ -31,7 +32,7 @@ pub struct Case {
 pub struct Figures(Vec<(String, f64)>);
 
 impl Figures {
-    fn note(&mut self, name: &str, value: f64) {
+    pub fn note(&mut self, name: &str, value: f64) {
         self.0.push((name.into(), value));
     }
 
@@ -51,7 +52,7 @@ impl Figures {
 
     pub fn from_lines(text: &str) -> Self {
         let figure = |line: &str| {
-            let (name, value) = line.split_once(' ')?;
+            let (name, value) = line.rsplit_once(' ')?;
             Some((name.into(), value.parse().ok()?))
         };
         Self(text.lines().filter_map(figure).collect())
@@ -59,10 +60,10 @@ impl Figures {
 }
 
 impl Case {
-    pub const fn new(subject: &'static str, route: &'static str, sessions: usize) -> Self {
+    pub fn new(subject: &str, does: &str, sessions: usize) -> Self {
         Self {
-            subject,
-            route,
+            subject: subject.into(),
+            does: does.into(),
             sessions,
         }
     }
@@ -70,89 +71,112 @@ impl Case {
     pub fn run(&self) -> Figures {
         let runtime = runtime();
         let mut figures = Figures::default();
-        if self.route == "/create and purge" {
-            self.purge(&runtime, &mut figures);
-            return figures;
+        match self.does.as_str() {
+            "expires" => expiry::run(&runtime, &self.subject, self.sessions, &mut figures),
+            "far reads" => far::run(&runtime, self.sessions, &mut figures),
+            _ => self.grow(&runtime, &mut figures),
         }
+        figures
+    }
+
+    fn grow(&self, runtime: &Runtime, figures: &mut Figures) {
         let subject = SUBJECTS
-            .iter()
+            .into_iter()
             .find(|subject| subject.name == self.subject)
             .expect("the case names one");
-        let mut router = (subject.router)();
-        let cookies = self.fill(&runtime, &mut router, &mut figures);
-        let read = if subject.has_sessions {
+        let App::Axum(router) = runtime.block_on((subject.open)("")) else {
+            panic!("actix-session has no store in memory")
+        };
+        let mut served = Served {
+            router,
+            kind: subject.kind,
+        };
+        let (path, rest) = self.does.split_once(' ').unwrap_or((&self.does, ""));
+        let path = ["/plain", "/create", "/enter"]
+            .into_iter()
+            .find(|known| *known == path)
+            .expect("a route");
+        let agent = rest != "without user agent";
+        let cookies = fill(runtime, &mut served, path, agent, self.sessions, figures);
+        // One without data is looked at with every request.
+        let read = if subject.has_sessions && subject.has(sessile_benches::row::Row::Read) {
             "/read"
         } else {
             "/plain"
         };
-        figures.note("read", runtime.block_on(reads(&mut router, read, &cookies)));
-        figures.note("threads", threads(&router, read, &cookies));
-        figures
-    }
-
-    /// Makes the sessions; the cookies of some, spread over all.
-    fn fill(
-        &self,
-        runtime: &Runtime,
-        router: &mut Router,
-        figures: &mut Figures,
-    ) -> Vec<Option<HeaderValue>> {
-        let (path, _) = self.route.split_once(' ').unwrap_or((self.route, ""));
-        let agent = !self.route.contains("without user agent");
-        let mut cookies = Vec::with_capacity(READ);
-        // Written to before the measurement, so that it does not count.
-        let mut took = vec![1.0f64; self.sessions];
-        let before = resident();
-        runtime.block_on(async {
-            for (n, took) in took.iter_mut().enumerate() {
-                let mut request = request(path, None, n as u64);
-                if !agent {
-                    request.headers_mut().remove(header::USER_AGENT);
-                }
-                let began = Instant::now();
-                let response = call(router, request).await;
-                *took = began.elapsed().as_nanos() as f64 / 1000.0;
-                assert_eq!(response.status(), StatusCode::OK);
-                if n % (self.sessions / READ) == 0 {
-                    cookies.push(cookie(response.headers()));
-                }
-            }
-        });
-        if path != "/plain" {
-            assert!(cookies.iter().all(Option::is_some));
-            if self.sessions > 10 * READ {
-                figures.note(
-                    "bytes",
-                    resident().saturating_sub(before) as f64 / self.sessions as f64,
-                );
-            }
-            took.sort_by(f64::total_cmp);
-            figures.note("slow", took[self.sessions - 1 - self.sessions / 1000]);
-            figures.note("slowest", took[self.sessions - 1]);
-        }
-        cookies
-    }
-
-    fn purge(&self, runtime: &Runtime, figures: &mut Figures) {
-        let clock = ManualClock::new();
-        let store = MemoryStore::builder().clock(clock.clone()).build();
-        let mut router = own::with_store(store.clone());
-        let before = resident();
-        self.fill(runtime, &mut router, &mut Figures::default());
-        assert_eq!(store.entries(), self.sessions);
-        clock.advance(Duration::from_secs(24 * 3600));
-        let began = Instant::now();
-        store.purge();
-        figures.note("purge", began.elapsed().as_secs_f64() * 1000.0);
-        assert_eq!((store.entries(), store.bytes()), (0, 0));
-        // What was freed went back to the allocator, which is not to say to the system.
-        self.fill(runtime, &mut router, &mut Figures::default());
-        let now = resident().saturating_sub(before);
-        figures.note("again", now as f64 / self.sessions as f64);
+        figures.note("read", runtime.block_on(reads(&mut served, read, &cookies)));
+        figures.note("threads", threads(&served, read, &cookies));
     }
 }
 
-fn runtime() -> Runtime {
+/// An application on axum, and what its requests are like.
+#[derive(Clone)]
+pub struct Served {
+    pub router: Router,
+    pub kind: Kind,
+}
+
+impl Served {
+    pub async fn ask(
+        &mut self,
+        path: &'static str,
+        cookie: Option<&HeaderValue>,
+        number: u64,
+    ) -> Reply {
+        self.send(self.kind.build(path, cookie, number)).await
+    }
+
+    async fn send(&mut self, ask: Ask) -> Reply {
+        let Ask::Axum(request) = ask else {
+            panic!("it is on axum")
+        };
+        let reply = Reply::Axum(call(&mut self.router, request).await);
+        assert!(reply.is_ok(), "{}", reply.status());
+        reply
+    }
+}
+
+/// Makes the sessions; the cookies of some, spread over all.
+pub fn fill(
+    runtime: &Runtime,
+    served: &mut Served,
+    path: &'static str,
+    agent: bool,
+    sessions: usize,
+    figures: &mut Figures,
+) -> Vec<Option<HeaderValue>> {
+    let mut cookies = Vec::with_capacity(READ);
+    // Written to before the measurement, so that it does not count.
+    let mut took = vec![1.0f64; sessions];
+    let before = resident();
+    runtime.block_on(async {
+        for (n, took) in took.iter_mut().enumerate() {
+            let mut ask = served.kind.build(path, None, n as u64);
+            if !agent && let Ask::Axum(request) = &mut ask {
+                request.headers_mut().remove(header::USER_AGENT);
+            }
+            let began = Instant::now();
+            let reply = served.send(ask).await;
+            *took = began.elapsed().as_nanos() as f64 / 1000.0;
+            if n % (sessions / READ) == 0 {
+                cookies.push(reply.cookie());
+            }
+        }
+    });
+    if path != "/plain" {
+        assert!(cookies.iter().all(Option::is_some));
+        if sessions > 10 * READ {
+            let bytes = resident().saturating_sub(before);
+            figures.note("bytes", bytes as f64 / sessions as f64);
+        }
+        took.sort_by(f64::total_cmp);
+        figures.note("slow", took[sessions - 1 - sessions / 1000]);
+        figures.note("slowest", took[sessions - 1]);
+    }
+    cookies
+}
+
+pub fn runtime() -> Runtime {
     tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()
@@ -160,30 +184,28 @@ fn runtime() -> Runtime {
 }
 
 /// One read, in nanoseconds, with the building of its request.
-async fn reads(router: &mut Router, path: &'static str, cookies: &[Option<HeaderValue>]) -> f64 {
+async fn reads(served: &mut Served, path: &'static str, cookies: &[Option<HeaderValue>]) -> f64 {
     let mut rounds = Vec::new();
     for _ in 0..ROUNDS {
         let began = Instant::now();
-        pass(router, path, cookies).await;
+        pass(served, path, cookies).await;
         rounds.push(began.elapsed().as_nanos() as f64 / cookies.len() as f64);
     }
     Rounds::new(rounds).median()
 }
 
-async fn pass(router: &mut Router, path: &'static str, cookies: &[Option<HeaderValue>]) {
+async fn pass(served: &mut Served, path: &'static str, cookies: &[Option<HeaderValue>]) {
     for cookie in cookies {
-        let response = call(router, request(path, cookie.as_ref(), 1)).await;
-        assert_eq!(response.status(), StatusCode::OK);
-        black_box(response);
+        black_box(served.ask(path, cookie.as_ref(), 1).await);
     }
 }
 
 /// How many times as many reads two threads do as one.
-fn threads(router: &Router, path: &'static str, cookies: &[Option<HeaderValue>]) -> f64 {
+fn threads(served: &Served, path: &'static str, cookies: &[Option<HeaderValue>]) -> f64 {
     let mut rounds = [Vec::new(), Vec::new()];
     for _ in 0..THREAD_ROUNDS {
         for (count, rounds) in [1, 2].into_iter().zip(&mut rounds) {
-            rounds.push(together(count, router, path, cookies));
+            rounds.push(together(count, served, path, cookies));
         }
     }
     let [one, two] = rounds.map(|rounds| Rounds::new(rounds).median());
@@ -192,7 +214,7 @@ fn threads(router: &Router, path: &'static str, cookies: &[Option<HeaderValue>])
 
 fn together(
     count: usize,
-    router: &Router,
+    served: &Served,
     path: &'static str,
     cookies: &[Option<HeaderValue>],
 ) -> f64 {
@@ -204,12 +226,12 @@ fn together(
     std::thread::scope(|scope| {
         // Each has sessions of its own, as users have.
         for cookies in cookies.chunks(READ / 2).take(count) {
-            let (mut router, start, stop, done) = (router.clone(), &start, &stop, &done);
+            let (mut served, start, stop, done) = (served.clone(), &start, &stop, &done);
             scope.spawn(move || {
                 let runtime = runtime();
                 start.wait();
                 while !stop.load(Ordering::Relaxed) {
-                    runtime.block_on(pass(&mut router, path, cookies));
+                    runtime.block_on(pass(&mut served, path, cookies));
                     done.fetch_add(cookies.len() as u64, Ordering::Relaxed);
                 }
             });
@@ -222,7 +244,7 @@ fn together(
 }
 
 /// The bytes of memory that this process has in use.
-fn resident() -> usize {
+pub fn resident() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").expect("a Linux process has one");
     let line = status
         .lines()

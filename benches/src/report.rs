@@ -21,6 +21,12 @@ impl Rounds {
     pub fn spread(&self) -> (f64, f64) {
         (self.0[0], self.0[self.0.len() - 1])
     }
+
+    /// The least and the most, as people read them.
+    pub fn least_to_most(&self, digits: usize) -> String {
+        let (least, most) = self.spread();
+        format!("{least:.digits$}–{most:.digits$}")
+    }
 }
 
 /// A table in Markdown.

@@ -1,11 +1,11 @@
-//! `sessile` with its store in memory and its defaults.
+//! `sessile` with its defaults, its store in memory or Redis: the first examples of its documentation.
 
 use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::get;
-use sessile::{Key, MemoryStore, Session, SessionLayer, UserSession};
+use sessile::{Key, MemoryStore, RedisStore, Session, SessionLayer, UserSession};
 
-use super::{Answer, data, plain, user};
+use super::{Answer, FAILED, data, plain, user};
 use crate::request::Number;
 
 const DATA: Key<String> = Key::new("data");
@@ -15,8 +15,18 @@ pub(super) fn router() -> Router {
     with_store(MemoryStore::new())
 }
 
+pub(super) async fn over_redis(url: &str) -> Router {
+    let store = RedisStore::connect(url).await.expect("an address");
+    routes().layer(SessionLayer::new(store)).with_state(())
+}
+
 /// The routes over a store that the caller watches.
 pub fn with_store(store: MemoryStore) -> Router {
+    routes().layer(SessionLayer::new(store)).with_state(())
+}
+
+/// Those that every store is put around.
+pub(super) fn routes() -> Router {
     Router::new()
         .route("/plain", get(plain))
         .route("/read", get(read))
@@ -26,8 +36,6 @@ pub fn with_store(store: MemoryStore) -> Router {
         .route("/enter", get(enter))
         .route("/last", get(last))
         .route("/me", get(me))
-        .layer(SessionLayer::new(store))
-        .with_state(())
 }
 
 async fn read(session: Session) -> Answer {
@@ -68,5 +76,3 @@ async fn last(session: Session) -> String {
 async fn me(user: UserSession) -> String {
     user.user_id().to_string()
 }
-
-const FAILED: StatusCode = StatusCode::INTERNAL_SERVER_ERROR;

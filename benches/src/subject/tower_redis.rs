@@ -1,16 +1,24 @@
-//! `tower-sessions` with its store in memory, set up as its documentation does, with our idle timeout.
+//! `tower-sessions` with `tower-sessions-redis-store`, set up as the example of the store's README ("`axum` Example"),
+//! with our idle timeout.
 
 use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::get;
-use tower_sessions::cookie::time::Duration;
-use tower_sessions::{Expiry, MemoryStore, Session, SessionManagerLayer};
+use tower_sessions_014::cookie::time::Duration;
+use tower_sessions_014::{Expiry, Session, SessionManagerLayer};
+use tower_sessions_redis_store::RedisStore;
+use tower_sessions_redis_store::fred::prelude::*;
 
-use super::{Answer, data, plain, user};
+use super::{Answer, FAILED, data, plain, user};
 use crate::request::Number;
 
-pub(super) fn router() -> Router {
-    let sessions = SessionManagerLayer::new(MemoryStore::default())
+pub(super) async fn router(url: &str) -> Router {
+    let config = Config::from_url(url).expect("an address");
+    let pool = Pool::new(config, None, None, None, 6).expect("a pool");
+    pool.connect();
+    pool.wait_for_connect().await.expect("Redis answers");
+    let sessions = SessionManagerLayer::new(RedisStore::new(pool))
+        .with_secure(false)
         .with_expiry(Expiry::OnInactivity(Duration::minutes(30)));
     Router::new()
         .route("/plain", get(plain))
@@ -74,5 +82,3 @@ async fn me(session: Session) -> String {
         _ => "nobody".into(),
     }
 }
-
-const FAILED: StatusCode = StatusCode::INTERNAL_SERVER_ERROR;

@@ -1,46 +1,24 @@
-//! `sessile` with its defaults: sessions of users, with activity, limits possible, and an index.
+//! `sessile` over Redis without anything that carries on while Redis is away: what that costs.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use axum::Router;
-use axum::http::StatusCode;
-use axum::routing::get;
 use sessile::record::{Activity, Entry, Record, UserLog};
 use sessile::store::{
     Append, Appended, Applied, Apply, Create, Created, EndSessions, EndedSessions, Replace,
     Replaced,
 };
 use sessile::{
-    Bucket, Key, Kind, RecordKey, RedisStore, Session, SessionLayer, SessionStore, StoreError,
-    UserId,
+    Bucket, Kind, RecordKey, RedisStore, SessionLayer, SessionStore, StoreError, UserId,
 };
 
-use super::data;
+use super::own;
 
-const DATA: Key<String> = Key::new("data");
-const LAST: Key<u64> = Key::new("last");
-
-static NUMBER: AtomicU64 = AtomicU64::new(0);
-
-fn next() -> u64 {
-    NUMBER.fetch_add(1, Ordering::Relaxed)
-}
-
-/// `alone`: without anything that carries on while Redis is away.
-pub(super) async fn app(url: &str, alone: bool) -> Router {
+pub(super) async fn over_redis(url: &str) -> Router {
     let store = RedisStore::connect(url).await.expect("an address");
-    let sessions = if alone {
-        SessionLayer::new(Alone(store))
-    } else {
-        SessionLayer::new(store)
-    };
-    Router::new()
-        .route("/plain", get(async || "ok"))
-        .route("/create", get(create))
-        .route("/read", get(read))
-        .route("/write", get(write))
-        .layer(sessions)
+    own::routes()
+        .layer(SessionLayer::new(Alone(store)))
+        .with_state(())
 }
 
 /// A store that does not say that it can be away.
@@ -111,28 +89,4 @@ impl SessionStore for Alone {
     fn count(&self, kind: Kind) -> impl Future<Output = Result<u64, StoreError>> + Send {
         self.0.count(kind)
     }
-}
-
-async fn create(session: Session) -> Result<&'static str, StatusCode> {
-    let user = format!("user-{}", next());
-    let login = session.login(user).with(DATA, &data());
-    login.await.map_err(|error| error.status())?;
-    Ok("ok")
-}
-
-async fn read(session: Session) -> Result<&'static str, StatusCode> {
-    match session.get(DATA) {
-        Ok(Some(data)) if data.len() == super::DATA_BYTES => Ok("ok"),
-        _ => Err(StatusCode::NOT_FOUND),
-    }
-}
-
-async fn write(session: Session) -> Result<&'static str, StatusCode> {
-    if session.user().is_none() {
-        return Err(StatusCode::NOT_FOUND);
-    }
-    session
-        .insert(LAST, &next())
-        .map_err(|error| error.status())?;
-    Ok("ok")
 }
