@@ -62,6 +62,8 @@ async fn inv13_no_request_lists_keys_configures_or_listens(store: OnRedis) {
             "LTRIM",
             "PEXPIREAT",
             "PTTL",
+            // To whoever waits for the end of a session.
+            "PUBLISH",
             "RENAME",
             "RPUSH",
             "SET",

@@ -223,6 +223,8 @@ async fn r69_no_request_sends_what_looks_at_many_keys_or_at_the_server() {
         "LTRIM",
         "PEXPIREAT",
         "PTTL",
+        // One word to whoever waits for the end of a session.
+        "PUBLISH",
         "RPUSH",
         "SET",
         "TIME",
