@@ -310,6 +310,9 @@ pub mod guide {
 
     #[doc = include_str!("guide_migrating.md")]
     pub mod migrating {}
+
+    #[doc = include_str!("guide_costs.md")]
+    pub mod what_it_costs {}
 }
 
 /// The README's program compiles.
