@@ -535,10 +535,8 @@ impl SessionStore for RedisStore {
         command.arg(keys.events(&user)).arg(keys.activities(&user));
         let bucket = keys.bucket(&user);
         let until = self.until();
-        let sent = self
-            .0
-            .servers
-            .send(bucket, until, Again::Freely, |_| command.clone());
+        let servers = &self.0.servers;
+        let sent = servers.send(bucket, until, Again::Freely, |_| command.clone());
         sent.await?;
         Ok(())
     }
