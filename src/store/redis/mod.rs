@@ -27,6 +27,7 @@ mod node;
 #[cfg(feature = "cluster")]
 mod parts;
 mod pursuit;
+mod read;
 mod reply;
 mod script;
 #[cfg(feature = "sentinel")]
@@ -46,12 +47,13 @@ pub use builder::RedisStoreBuilder;
 
 use self::ask::Unchanged;
 use self::clock::StoreClock;
-use self::failure::{CallError, Trouble};
+use self::failure::CallError;
 use self::heart::Hearts;
 use self::keys::Keyspace;
 use self::near_cache::{Changing, NearCache, What};
 use self::pursuit::Pursuit;
-use self::reply::{Answer, Loading, Unusable};
+use self::read::{get, live};
+use self::reply::{Answer, Unusable};
 use self::servers::{Again, Attempt, Servers};
 use super::{
     Append, Appended, Applied, Apply, Beat, Connections, Counts, Create, Created, EndScope,
@@ -539,10 +541,8 @@ impl SessionStore for RedisStore {
         command.arg(keys.events(&user)).arg(keys.activities(&user));
         let bucket = keys.bucket(&user);
         let until = self.until();
-        let sent = self
-            .0
-            .servers
-            .send(bucket, until, Again::Freely, |_| command.clone());
+        let servers = &self.0.servers;
+        let sent = servers.send(bucket, until, Again::Freely, |_| command.clone());
         sent.await?;
         Ok(())
     }
@@ -588,78 +588,6 @@ impl SessionStore for RedisStore {
     fn near_counts(&self) -> Option<NearCounts> {
         self.0.near.as_ref().map(|near| near.counts())
     }
-}
-
-impl RedisStore {
-    /// Reads over the connection that tells of changes, so that what it answers may be kept. `None`: there is none, or it
-    /// did not answer; the others are asked, in the time that is left.
-    async fn load_by_line(&self, key: &RecordKey) -> Option<Result<Option<Entry>, StoreError>> {
-        let near = self.0.near.as_ref()?;
-        let reading = near.begin(key)?;
-        let wait = self.0.servers.command().min(self.0.budget / 2);
-        let sent = reading.line.send(&get(&self.0.keys, key), wait).await;
-        match sent {
-            Ok(value) => {
-                let loaded = reply::loaded(Ok(value));
-                reading.answered(live(&loaded).cloned());
-                Some(self.entry(loaded))
-            }
-            Err(Trouble::Lost(_)) => {
-                near.lose(reading.line.number());
-                None
-            }
-            // What it means is told by the others.
-            Err(
-                Trouble::NoScript(_)
-                | Trouble::Moved(_)
-                | Trouble::Ask(_)
-                | Trouble::Later(_)
-                | Trouble::Demoted(_)
-                | Trouble::Refused(_),
-            ) => None,
-        }
-    }
-
-    async fn load_demo(&self, key: RecordKey) -> Result<Option<Entry>, StoreError> {
-        let sent = self
-            .0
-            .servers
-            .send(key.bucket, self.until(), Again::Freely, |attempt| {
-                ask::demo(&self.0.keys, &key, attempt)
-            });
-        let value = match sent.await {
-            Ok(reply) => Ok(reply.value),
-            Err(CallError::Refused(error)) => Err(error),
-            Err(error) => return Err(error.into()),
-        };
-        self.entry(reply::loaded_demo(value))
-    }
-
-    /// What was loaded, as it is now by the server's clock.
-    fn entry(&self, loaded: Result<Option<Entry>, Loading>) -> Result<Option<Entry>, StoreError> {
-        match loaded {
-            // By the clock alone, not by the instants that were acknowledged: those are no reason to end a session.
-            Ok(entry) => Ok(entry.map(|entry| entry.at(self.0.clock.reading()))),
-            Err(Loading::Malformed) => {
-                self.tell_malformed();
-                Ok(None)
-            }
-            Err(Loading::Failed(error)) => Err(CallError::Refused(error).into()),
-        }
-    }
-}
-
-const fn live(loaded: &Result<Option<Entry>, Loading>) -> Option<&Record> {
-    match loaded {
-        Ok(Some(Entry::Live(record))) => Some(record),
-        Ok(Some(Entry::Ended(_)) | None) | Err(_) => None,
-    }
-}
-
-fn get(keys: &Keyspace, key: &RecordKey) -> redis::Cmd {
-    let mut command = redis::Cmd::with_capacity(2, 3 + Keyspace::LONGEST_RECORD);
-    command.arg("GET").arg(keys.record(key));
-    command
 }
 
 impl From<Unusable> for StoreError {

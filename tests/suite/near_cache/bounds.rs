@@ -2,7 +2,7 @@
 
 use sessile::{Outage, RedisStore, SessionLayer, SessionStore};
 
-use super::fixture::{creation, near, warm};
+use super::fixture::{builder, creation, near, warm};
 use crate::support::redis::Server;
 
 const MEBIBYTE: usize = 1 << 20;
@@ -20,8 +20,11 @@ async fn fill(store: &RedisStore, sessions: usize, bytes: usize) {
 async fn inv11_copies_are_bounded_in_number() {
     let server = Server::start();
     for entries in [1, 10, 300] {
-        let builder = RedisStore::builder(&server.url()).near_cache(entries);
-        let store = builder.connect().await.unwrap();
+        let store = builder(&server.url())
+            .near_cache(entries)
+            .connect()
+            .await
+            .unwrap();
         fill(&store, 2 * entries + 10, 10).await;
         let counts = store.near_counts().unwrap();
         assert!(counts.entries <= entries, "{counts:?} of {entries}");

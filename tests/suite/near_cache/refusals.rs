@@ -2,11 +2,11 @@
 
 use sessile::{ConfigError, RedisStore, SessionStore};
 
-use super::fixture::{made, near, warm};
+use super::fixture::{builder, made, near, warm};
 use crate::support::redis::Server;
 
 async fn refused(url: &str, entries: usize) -> String {
-    let store = RedisStore::builder(url).near_cache(entries).connect().await;
+    let store = builder(url).near_cache(entries).connect().await;
     let error: ConfigError = store.expect_err("it is refused");
     error.to_string()
 }
@@ -18,9 +18,9 @@ fn as_user(server: &Server) -> String {
 #[tokio::test]
 async fn there_is_none_by_default() {
     let server = Server::start();
-    let store = RedisStore::connect(&server.url()).await.unwrap();
+    let store = builder(&server.url()).connect().await.unwrap();
     assert_eq!(store.near_counts(), None);
-    let none = RedisStore::builder(&server.url()).near_cache(0);
+    let none = builder(&server.url()).near_cache(0);
     assert_eq!(none.connect().await.unwrap().near_counts(), None);
 }
 
@@ -34,7 +34,7 @@ async fn a_user_that_may_not_is_told_what_to_allow() {
     );
     assert!(!error.contains("secret"));
     // Without one, that user may.
-    RedisStore::connect(&as_user(&server)).await.unwrap();
+    builder(&as_user(&server)).connect().await.unwrap();
 }
 
 /// Those that the README names, beside those that every store needs.
@@ -66,7 +66,7 @@ async fn a_server_that_is_too_old_is_told_of() {
         let server = Server::with(&[&format!("rename-command {gone} \"\"")]);
         let error = refused(&server.url(), 10).await;
         assert!(error.contains("Redis 6"), "{error}");
-        RedisStore::connect(&server.url()).await.unwrap();
+        builder(&server.url()).connect().await.unwrap();
     }
 }
 
