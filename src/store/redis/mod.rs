@@ -102,9 +102,6 @@ use crate::record::{Activity, End, EndReason, Entry, HistoryEntry, Record, UserL
 #[derive(Clone)]
 pub struct RedisStore(Arc<Inner>);
 
-/// Longer than any command that was sent until now may still run.
-const PURSUED_FOR: Duration = Duration::from_secs(10);
-
 /// What the clones share.
 pub(crate) struct Inner {
     keys: Keyspace,
@@ -180,7 +177,7 @@ impl RedisStore {
     ) -> Result<T, StoreError> {
         self.0.pursuit.has_room()?;
         self.0.pursuit.go_on(&self.0);
-        let unfinished = Unfinished {
+        let unfinished = pursuit::Unfinished {
             store: &self.0,
             made,
         };
@@ -212,21 +209,6 @@ impl RedisStore {
     fn take_back(&self, made: Option<RecordKey>, not_after: u64) {
         if let Some(made) = made {
             pursuit::pursue(&self.0, made, not_after);
-        }
-    }
-}
-
-/// A change that was dropped before its outcome was known: whoever asked for it will not have its cookie.
-struct Unfinished<'a> {
-    store: &'a Arc<Inner>,
-    made: Option<RecordKey>,
-}
-
-impl Drop for Unfinished<'_> {
-    fn drop(&mut self) {
-        if let Some(made) = self.made {
-            let soon = self.store.clock.now() + PURSUED_FOR;
-            pursuit::pursue(self.store, made, micros(soon));
         }
     }
 }

@@ -12,6 +12,7 @@ use futures_util::future::join_all;
 use super::reply::{self, Answer};
 use super::servers::Again;
 use super::{Failure, Inner, StoreError, ask};
+use crate::clock::micros;
 use crate::event;
 use crate::id::RecordKey;
 use crate::record::EndReason;
@@ -23,6 +24,8 @@ const AT_A_TIME: usize = 64;
 /// How soon a round follows another, first and at most.
 const PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// Longer than any command that was sent until now may still run.
+const PURSUED_FOR: Duration = Duration::from_secs(10);
 
 /// The sessions that are to be ended.
 #[derive(Debug, Default)]
@@ -159,6 +162,21 @@ async fn end(store: &Inner, key: &RecordKey) -> bool {
     }
     store.pursuit.done(key, now);
     true
+}
+
+/// A change that was dropped before its outcome was known: whoever asked for it will not have its cookie.
+pub(super) struct Unfinished<'a> {
+    pub(super) store: &'a Arc<Inner>,
+    pub(super) made: Option<RecordKey>,
+}
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        if let Some(made) = self.made {
+            let soon = self.store.clock.now() + PURSUED_FOR;
+            pursue(self.store, made, micros(soon));
+        }
+    }
 }
 
 #[cfg(test)]
