@@ -4,7 +4,7 @@
 #
 #   scripts/bench_redis.sh [--quick] [SECONDS [ROUNDS]]     of each measurement; default 4 and 5
 #
-# Every subject serves the same routes from one thread; `sessile-alone` is without what carries on while Redis is away.
+# Every subject serves the same routes from one thread; `sessile-near` has a near cache, `sessile-alone` is without what carries on while Redis is away.
 # All requests come from the same user agent: a change of it is more work for some of them.
 # 64 connections ask in turn with the cookies of 64 sessions of signed-in users, so that a subject that loses parallel
 # writes is not measured while it does. Rounds are interleaved; what is printed is the median of each, with the least and
@@ -27,8 +27,8 @@ rounds=${numbers[1]:-$rounds}
 sessions=64
 agent="Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0"
 # Those that keep no data are asked for the session alone.
-subjects=(floor hand-written sessile sessile-alone tower-sessions axum_session actix-session session-guard)
-readers=(hand-written sessile sessile-alone tower-sessions axum_session actix-session)
+subjects=(floor hand-written sessile sessile-near sessile-alone tower-sessions axum_session actix-session session-guard)
+readers=(hand-written sessile sessile-near sessile-alone tower-sessions axum_session actix-session)
 
 bash scripts/install.sh redis-server wrk curl
 (($(nproc) >= 2)) || {

@@ -110,10 +110,11 @@ pub static SUBJECTS: [&Subject; 7] = [
 ];
 
 /// Over Redis. In the order of the tables.
-pub static REDIS_SUBJECTS: [&Subject; 8] = [
+pub static REDIS_SUBJECTS: [&Subject; 9] = [
     &FLOOR,
     &Subject::new("hand-written", |url| axum(hand::router(url))),
     &Subject::new("sessile", |url| axum(own::over_redis(url))),
+    &Subject::new("sessile-near", |url| axum(own::near_redis(url))),
     &Subject::new("sessile-alone", |url| axum(alone::over_redis(url))),
     &Subject::new("tower-sessions", |url| axum(tower_redis::router(url))),
     &Subject {

@@ -20,6 +20,13 @@ pub(super) async fn over_redis(url: &str) -> Router {
     routes().layer(SessionLayer::new(store)).with_state(())
 }
 
+/// With a near cache, which is off by default.
+pub(super) async fn near_redis(url: &str) -> Router {
+    let store = RedisStore::builder(url).near_cache(10_000).connect().await;
+    let layer = SessionLayer::new(store.expect("an address, and a server with tracking"));
+    routes().layer(layer).with_state(())
+}
+
 /// The routes over a store that the caller watches.
 pub fn with_store(store: MemoryStore) -> Router {
     routes().layer(SessionLayer::new(store)).with_state(())
