@@ -9,8 +9,8 @@ use super::fixture::made;
 use crate::support::{Server, dump};
 
 /// Runs the program at a terminal of so many columns, and gives the exit code and what stands on the screen. `script` is
-/// the terminal: what is typed into it reaches the program as from a keyboard. `typed`: the answer, to be typed when it is
-/// asked for.
+/// the terminal: what is typed into it reaches the program as from a keyboard, Ctrl-C too, also where whoever started the
+/// tests ignores that. `typed`: the answer, to be typed when it is asked for.
 fn at_terminal(
     server: &Server,
     columns: u16,
@@ -18,12 +18,14 @@ fn at_terminal(
     typed: Option<&str>,
 ) -> (i32, String) {
     let command = format!(
-        "stty cols {columns} rows 40; exec {} {arguments} --redis {}",
+        "stty cols {columns} rows 40; exec env --default-signal=INT {} {arguments} --redis {}",
         env!("CARGO_BIN_EXE_sessile"),
         server.url()
     );
-    let mut child = Command::new("script")
-        .args(["--quiet", "--return", "--command", &command, "/dev/null"])
+    // What waits for ever fails.
+    let mut child = Command::new("timeout")
+        .args(["60", "script", "--quiet", "--return"])
+        .args(["--command", &command, "/dev/null"])
         .env("SHELL", "/bin/sh")
         .env("TERM", "xterm")
         .stdin(Stdio::piped())
