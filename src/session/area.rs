@@ -1,6 +1,7 @@
 //! What all requests share that go through one layer.
 
 use std::fmt;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -133,9 +134,10 @@ pub(crate) struct ToldStore {
 }
 
 impl ToldStore {
+    /// Pinned where it is made: a call that is handed on by value would have room in the future of whoever waits twice.
     async fn told<T>(
         &self,
-        call: impl Future<Output = Result<T, StoreError>>,
+        call: Pin<&mut impl Future<Output = Result<T, StoreError>>>,
     ) -> Result<T, StoreError> {
         let sent = self.latencies.as_ref().map(|_| Instant::now());
         let answer = call.await;
@@ -184,24 +186,20 @@ impl ToldStore {
         self.store.outage(kind)
     }
 
-    pub(crate) fn record(
-        &self,
-        user: UserId,
-        activity: Activity,
-    ) -> impl Future<Output = Result<(), StoreError>> {
-        self.told(self.store.record(user, activity))
+    pub(crate) async fn record(&self, user: UserId, activity: Activity) -> Result<(), StoreError> {
+        self.told(pin!(self.store.record(user, activity))).await
     }
 
-    pub(crate) fn log(&self, user: UserId) -> impl Future<Output = Result<UserLog, StoreError>> {
-        self.told(self.store.log(user))
+    pub(crate) async fn log(&self, user: UserId) -> Result<UserLog, StoreError> {
+        self.told(pin!(self.store.log(user))).await
     }
 
-    pub(crate) fn erase(&self, user: UserId) -> impl Future<Output = Result<(), StoreError>> {
-        self.told(self.store.erase(user))
+    pub(crate) async fn erase(&self, user: UserId) -> Result<(), StoreError> {
+        self.told(pin!(self.store.erase(user))).await
     }
 
     pub(crate) async fn counts(&self) -> Result<Option<Counts>, StoreError> {
-        self.told(self.store.counts(COUNTED_EVERY)).await
+        self.told(pin!(self.store.counts(COUNTED_EVERY))).await
     }
 
     pub(crate) fn near_counts(&self) -> Option<NearCounts> {
@@ -264,7 +262,7 @@ pub(crate) struct Asked<'a> {
 impl Asked<'_> {
     pub(crate) async fn create(self, create: Create) -> Result<Told<Created>, StoreError> {
         let Self { store, budget } = self;
-        store.told(store.store.create(create, budget)).await
+        store.told(pin!(store.store.create(create, budget))).await
     }
 
     pub(crate) async fn load(
@@ -273,7 +271,7 @@ impl Asked<'_> {
         born: Option<Born>,
     ) -> Result<Told<Option<Entry>>, StoreError> {
         let Self { store, budget } = self;
-        store.told(store.store.load(key, born, budget)).await
+        store.told(pin!(store.store.load(key, born, budget))).await
     }
 
     /// As a near cache has it, without asking the store.
@@ -286,7 +284,7 @@ impl Asked<'_> {
         keys: &[(RecordKey, Option<Born>)],
     ) -> Result<Vec<Told<Option<Entry>>>, StoreError> {
         let Self { store, budget } = self;
-        store.told(store.store.load_each(keys, budget)).await
+        store.told(pin!(store.store.load_each(keys, budget))).await
     }
 
     /// `read`: on what the changes rest.
@@ -296,27 +294,29 @@ impl Asked<'_> {
         read: Freshness,
     ) -> Result<Told<Applied>, StoreError> {
         let Self { store, budget } = self;
-        store.told(store.store.apply(apply, read, budget)).await
+        store
+            .told(pin!(store.store.apply(apply, read, budget)))
+            .await
     }
 
     pub(crate) async fn migrated(self, old: Digest) -> Result<Option<RecordKey>, StoreError> {
         let Self { store, budget } = self;
-        store.told(store.store.migrated(old, budget)).await
+        store.told(pin!(store.store.migrated(old, budget))).await
     }
 
     pub(crate) async fn append(self, append: Append) -> Result<Told<Appended>, StoreError> {
         let Self { store, budget } = self;
-        store.told(store.store.append(append, budget)).await
+        store.told(pin!(store.store.append(append, budget))).await
     }
 
     pub(crate) async fn spend(self, spend: Spend) -> Result<Spent, StoreError> {
         let Self { store, budget } = self;
-        store.told(store.store.spend(spend, budget)).await
+        store.told(pin!(store.store.spend(spend, budget))).await
     }
 
     pub(crate) async fn replace(self, replace: Replace) -> Result<Told<Replaced>, StoreError> {
         let Self { store, budget } = self;
-        store.told(store.store.replace(replace, budget)).await
+        store.told(pin!(store.store.replace(replace, budget))).await
     }
 
     /// `known`: the record under the key, where one ends that the caller has read.
@@ -326,11 +326,11 @@ impl Asked<'_> {
         known: Option<Record>,
     ) -> Result<Told<EndedSessions>, StoreError> {
         let Self { store, budget } = self;
-        store.told(store.store.end(end, known, budget)).await
+        store.told(pin!(store.store.end(end, known, budget))).await
     }
 
     pub(crate) async fn list(self, user: UserId) -> Result<Vec<Record>, StoreError> {
         let Self { store, budget } = self;
-        store.told(store.store.list(user, budget)).await
+        store.told(pin!(store.store.list(user, budget))).await
     }
 }

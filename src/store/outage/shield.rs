@@ -197,7 +197,7 @@ impl Shield {
                     });
                 }
                 Course::First => {
-                    sent = away.bring(&apply.key, &part, budget).await;
+                    sent = Box::pin(away.bring(&apply.key, &part, budget)).await;
                     continue;
                 }
                 Course::Away => return Err(away.error()),
@@ -248,7 +248,7 @@ impl Shield {
                 }
                 Course::Here(appended, _) => return Ok(Told::live(appended)),
                 Course::First => {
-                    sent = away.bring(&append.key, &part, budget).await;
+                    sent = Box::pin(away.bring(&append.key, &part, budget)).await;
                     continue;
                 }
                 Course::Away => return Err(away.error()),
@@ -320,7 +320,7 @@ impl Shield {
                     return Ok(Told::here(replaced, here));
                 }
                 Course::First => {
-                    sent = away.bring(&replace.key, &part, budget).await;
+                    sent = Box::pin(away.bring(&replace.key, &part, budget)).await;
                     continue;
                 }
                 Course::Away => return Err(away.error()),
@@ -366,7 +366,7 @@ impl Shield {
         let mut sent = part.epoch();
         if sent.is_up() {
             // What is not in the store yet cannot be ended there.
-            sent = away.bring_all(bucket, &part, budget).await;
+            sent = Box::pin(away.bring_all(bucket, &part, budget)).await;
         }
         if sent.is_up() {
             match budget.wait(self.store.end(end.clone())).await {
@@ -405,7 +405,7 @@ impl Shield {
         };
         let bucket = self.bucket(&user);
         let part = away.part(bucket);
-        let sent = away.bring_all(bucket, &part, budget).await;
+        let sent = Box::pin(away.bring_all(bucket, &part, budget)).await;
         if !sent.is_up() {
             return Err(away.error());
         }

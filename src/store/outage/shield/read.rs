@@ -57,7 +57,8 @@ impl Shield {
         let mut sent = part.epoch();
         let mut course = away.memory(key.bucket).read(&key, sent.is_up(), now);
         if matches!(course, Course::First) {
-            sent = away.bring(&key, &part, budget).await;
+            // Boxed, for it is rare, and every handler's future would have room for it.
+            sent = Box::pin(away.bring(&key, &part, budget)).await;
             now = away.moment();
             course = away.memory(key.bucket).read(&key, sent.is_up(), now);
         }
