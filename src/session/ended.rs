@@ -5,7 +5,7 @@
 //! for makes up for what it did not tell. What this instance ends itself it need not ask for.
 
 use std::future::Future;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -158,12 +158,7 @@ impl Area {
     /// Passes on what is heard, until it is time to ask.
     async fn listen(area: &Weak<Self>, hearing: &mut Hearing, pause: Sleep) {
         let mut pause = pin!(pause);
-        loop {
-            let heard = match select(hearing.next(), pause.as_mut()).await {
-                Either::Left((Some(heard), _)) => heard,
-                Either::Left((None, _)) => return pause.await,
-                Either::Right(_) => return,
-            };
+        while let Some(heard) = next_heard(hearing, pause.as_mut()).await {
             let Some(area) = area.upgrade() else { return };
             match heard {
                 Heard::Listening => area.look_at_all().await,
@@ -249,5 +244,38 @@ impl Area {
             None => self.ends.tell(at.handle, EndReason::StoreLost),
         }
         None
+    }
+}
+
+/// `None`: it is time to ask, however much there is to hear.
+async fn next_heard(hearing: &mut Hearing, pause: Pin<&mut Sleep>) -> Option<Heard> {
+    match select(pause, hearing.next()).await {
+        Either::Left(_) => None,
+        Either::Right((Some(heard), _)) => Some(heard),
+        Either::Right((None, pause)) => {
+            pause.await;
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::stream;
+
+    #[tokio::test(start_paused = true)]
+    async fn r63_however_much_is_heard_it_is_asked_too() {
+        let flood = stream::repeat(Heard::Listening);
+        for (mut hearing, least) in [(flood.boxed(), 1), (stream::empty().boxed(), 0)] {
+            let mut pause = pin!(sleep(PACE));
+            let mut heard = 0;
+            while next_heard(&mut hearing, pause.as_mut()).await.is_some() {
+                heard += 1;
+                assert!(heard <= 10, "it is past the time to ask");
+                tokio::time::advance(PACE / 4).await;
+            }
+            assert!(heard >= least && pause.is_elapsed());
+        }
     }
 }

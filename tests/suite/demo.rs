@@ -570,37 +570,6 @@ async fn inv03_a_hand_over_that_is_dropped_after_any_poll_leaves_no_second_holde
     .await;
 }
 
-async fn so_many_demos_may_be_started_from_an_address_and_one_more_is_429(store: impl TestStore) {
-    let instance = |store| with(SessionLayer::builder(store).demo_budget(2));
-    let instances = [instance(store.clone()), instance(store)];
-    let at = |n: usize, address: Option<&str>| {
-        let mut client = Client::new(&instances[n]);
-        client.address = address.map(|address| address.parse().unwrap());
-        client
-    };
-    for n in 0..2 {
-        let mut client = at(n, Some("192.0.2.1"));
-        client.post("/demo/start/media").await.ok();
-        // The one that there is costs nothing.
-        client.post("/demo/start/media").await.ok();
-    }
-    for n in 0..2 {
-        let reply = at(n, Some("192.0.2.1")).post("/demo/start/media").await;
-        assert_eq!(reply.status, StatusCode::TOO_MANY_REQUESTS, "{reply:?}");
-        assert_eq!(reply.problem(), ("too_many_demos", None));
-        assert_eq!(reply.set_cookies(), [""; 0]);
-        let after: u64 = reply.header(header::RETRY_AFTER).unwrap().parse().unwrap();
-        assert!((3000..=3600).contains(&after), "{after}");
-    }
-    at(0, Some("192.0.2.2"))
-        .post("/demo/start/media")
-        .await
-        .ok();
-    for _ in 0..4 {
-        at(0, None).post("/demo/start/media").await.ok();
-    }
-}
-
 on_every_store!(
     r53_what_happens_to_a_demo_has_names_of_its_own,
     a_demo_and_a_users_session_are_beside_each_other,
@@ -619,5 +588,4 @@ on_every_store!(
     inv11_a_conversation_has_bounds_and_what_is_over_them_is_413,
     inv15_under_an_id_that_was_just_superseded_nothing_is_started_or_said,
     no_message_is_lost_while_a_demo_is_brought_along(threads),
-    so_many_demos_may_be_started_from_an_address_and_one_more_is_429,
 );

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use http::{StatusCode, header};
 use sessile::store::wrappers::{Call, Spy};
 use sessile::{Outage, SessionLayer};
 
 use crate::demo::{also, app, is_gone, started, with};
-use crate::harness::{HOUR, MINUTE, memory};
+use crate::harness::{Client, HOUR, MINUTE, memory};
+use crate::stores::{TestStore, on_every_store};
 
 #[tokio::test]
 async fn inv06_a_demo_lives_for_24_hours_and_nothing_moves_its_end() {
@@ -98,3 +100,36 @@ fn what_contradicts_itself_about_demos_is_refused_with_a_sentence() {
     let builder = builder().insecure_cookies();
     assert!(builder.demo_cookie_name("session").build().is_err());
 }
+
+async fn so_many_demos_may_be_started_from_an_address_and_one_more_is_429(store: impl TestStore) {
+    let instance = |store| with(SessionLayer::builder(store).demo_budget(2));
+    let instances = [instance(store.clone()), instance(store)];
+    let at = |n: usize, address: Option<&str>| {
+        let mut client = Client::new(&instances[n]);
+        client.address = address.map(|address| address.parse().unwrap());
+        client
+    };
+    for n in 0..2 {
+        let mut client = at(n, Some("192.0.2.1"));
+        client.post("/demo/start/media").await.ok();
+        // The one that there is costs nothing.
+        client.post("/demo/start/media").await.ok();
+    }
+    for n in 0..2 {
+        let reply = at(n, Some("192.0.2.1")).post("/demo/start/media").await;
+        assert_eq!(reply.status, StatusCode::TOO_MANY_REQUESTS, "{reply:?}");
+        assert_eq!(reply.problem(), ("too_many_demos", None));
+        assert_eq!(reply.set_cookies(), [""; 0]);
+        let after: u64 = reply.header(header::RETRY_AFTER).unwrap().parse().unwrap();
+        assert!((3000..=3600).contains(&after), "{after}");
+    }
+    at(0, Some("192.0.2.2"))
+        .post("/demo/start/media")
+        .await
+        .ok();
+    for _ in 0..4 {
+        at(0, None).post("/demo/start/media").await.ok();
+    }
+}
+
+on_every_store!(so_many_demos_may_be_started_from_an_address_and_one_more_is_429);

@@ -21,6 +21,7 @@ pub mod own;
 pub mod session_guard;
 mod tower;
 mod tower_redis;
+mod tower_routes;
 
 use axum::Router;
 

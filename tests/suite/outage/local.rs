@@ -46,6 +46,26 @@ impl Apart {
         self.here.is_back().await;
     }
 
+    /// The local session of this id gets to Redis, every reply to that is lost, and this instance is cut off again.
+    async fn gets_there_without_an_answer(&self, id: &str) {
+        let digest = super::fixture::key_of(id).digest.to_text();
+        for _ in 0..100 {
+            let digest = digest.clone();
+            self.network.proxy.drop_reply_of(move |command| {
+                command
+                    .windows(digest.len())
+                    .any(|part| part == digest.as_bytes())
+            });
+        }
+        self.network.heal();
+        let what = "the session got there, and nobody here knows";
+        wait_until(what, async || {
+            self.network.proxy.dropped() > 0 && self.is_live(id)
+        })
+        .await;
+        self.network.cut_off(&self.here).await;
+    }
+
     fn is_live(&self, id: &str) -> bool {
         is_live(&self.network.server, id)
     }
@@ -296,22 +316,7 @@ async fn inv01_a_promotion_without_an_answer_does_not_go_over_a_tombstone() {
     apart.elsewhere.signed_in("bob").await;
     let mut alice = apart.here.signed_in("alice").await;
     let tab = apart.here.also(&alice);
-    let digest = super::fixture::key_of(alice.id()).digest.to_text();
-    for _ in 0..100 {
-        let digest = digest.clone();
-        apart.network.proxy.drop_reply_of(move |command| {
-            command
-                .windows(digest.len())
-                .any(|part| part == digest.as_bytes())
-        });
-    }
-    apart.network.heal();
-    let what = "the session got there, and nobody here knows";
-    wait_until(what, async || {
-        apart.network.proxy.dropped() > 0 && apart.is_live(alice.id())
-    })
-    .await;
-    apart.network.cut_off(&apart.here).await;
+    apart.gets_there_without_an_answer(alice.id()).await;
     assert_eq!(alice.signs_out().await.ok(), "pending");
     apart.is_settled().await;
     assert!(!apart.is_live(tab.id()));
@@ -330,22 +335,7 @@ async fn inv07_what_was_written_after_a_promotion_without_an_answer_gets_there_t
         for path in ["/put/cart/pear", "/put/old/gone"] {
             alice.post(path).await.ok();
         }
-        let digest = super::fixture::key_of(alice.id()).digest.to_text();
-        for _ in 0..100 {
-            let digest = digest.clone();
-            apart.network.proxy.drop_reply_of(move |command| {
-                command
-                    .windows(digest.len())
-                    .any(|part| part == digest.as_bytes())
-            });
-        }
-        apart.network.heal();
-        let what = "the session got there, and nobody here knows";
-        wait_until(what, async || {
-            apart.network.proxy.dropped() > 0 && apart.is_live(alice.id())
-        })
-        .await;
-        apart.network.cut_off(&apart.here).await;
+        apart.gets_there_without_an_answer(alice.id()).await;
         for path in ["/put/cart/plum", "/put/new/more", "/remove/old"] {
             alice.post(path).await.ok();
         }
