@@ -1,5 +1,6 @@
 //! The cookie: reading without an allocation, writing with every attribute.
 
+use std::fmt;
 use std::time::Duration;
 
 use ::cookie::{Cookie, SameSite};
@@ -31,66 +32,95 @@ pub(crate) enum Shown {
     Old(Digest),
 }
 
-impl Presented {
-    /// Scans the `Cookie` headers. No allocation, whatever they hold, but for ids under the second name: most requests
-    /// have none.
-    pub(crate) fn scan(
-        headers: &HeaderMap,
-        name: &str,
-        second: Option<&str>,
-    ) -> (Self, Option<Box<Self>>) {
-        let (mut first, mut other) = (Self::default(), None::<Box<Self>>);
-        for pair in pairs(headers) {
-            if let Some(id) = id_of(pair, name) {
-                first.push(Shown::Id(id));
-            } else if let Some(id) = second.and_then(|name| id_of(pair, name)) {
-                other.get_or_insert_default().push(Shown::Id(id));
-            }
+/// The `Cookie` headers of a request, as they came. They are looked through once somebody asks: most requests do not.
+#[derive(Default, Clone)]
+pub(crate) struct CookieHeaders {
+    first: Option<HeaderValue>,
+    /// HTTP/2 may send each cookie in a header of its own (RFC 9113, 8.2.3).
+    more: Vec<HeaderValue>,
+}
+
+impl CookieHeaders {
+    /// Shares the values: no copy, and no allocation where there is one header.
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
+        let mut values = headers.get_all(header::COOKIE).iter().cloned();
+        Self {
+            first: values.next(),
+            more: values.collect(),
         }
-        (first, other)
     }
 
-    /// The ids of another system that a request carries under the cookie's name, or under the one that it had there: those
-    /// that are accepted. `None`: there is none.
-    pub(crate) fn scan_old(
-        headers: &HeaderMap,
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+
+    /// The ids under this name. No allocation, whatever the headers hold.
+    pub(crate) fn ids(&self, name: &str) -> Presented {
+        let ids = self.pairs().filter_map(|pair| id_of(pair, name));
+        Presented::of(ids.map(Shown::Id))
+    }
+
+    /// The ids of another system under the cookie's name, or under the one that it had there: those that are accepted.
+    pub(crate) fn old_ids(
+        &self,
         name: &str,
         there: Option<&str>,
         accept: impl Fn(&[u8]) -> Option<Digest>,
-    ) -> Option<Self> {
-        let mut old = Self::default();
-        for pair in pairs(headers) {
-            let value = value_of(pair, name).or_else(|| value_of(pair, there?));
-            if let Some(digest) = value.and_then(&accept) {
-                old.push(Shown::Old(digest));
-            }
-        }
-        (!old.is_empty()).then_some(old)
+    ) -> Presented {
+        let values = self
+            .pairs()
+            .filter_map(|pair| value_of(pair, name).or_else(|| value_of(pair, there?)));
+        Presented::of(values.filter_map(accept).map(Shown::Old))
     }
 
+    /// Every cookie, as `name=value`.
+    fn pairs(&self) -> impl Iterator<Item = &[u8]> {
+        self.first
+            .iter()
+            .chain(&self.more)
+            .flat_map(|header| header.as_bytes().split(|&byte| byte == b';'))
+            .map(<[u8]>::trim_ascii)
+    }
+}
+
+/// Without their values: these open sessions.
+impl fmt::Debug for CookieHeaders {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = usize::from(self.first.is_some()) + self.more.len();
+        f.debug_tuple("CookieHeaders").field(&count).finish()
+    }
+}
+
+impl Presented {
     /// Those that are too many are not looked at.
-    fn push(&mut self, id: Shown) {
-        if let Some(place) = self.ids.iter_mut().find(|place| place.is_none()) {
+    fn of(shown: impl Iterator<Item = Shown>) -> Self {
+        let mut ids = [None; MAX_TWINS];
+        for (place, id) in ids.iter_mut().zip(shown) {
             *place = Some(id);
         }
+        Self { ids }
     }
 
     pub(crate) const fn is_empty(&self) -> bool {
         self.ids[0].is_none()
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = Shown> {
-        self.ids.iter().map_while(|id| *id)
+    /// The first one, and whether there are more.
+    pub(crate) const fn first(&self) -> Option<(Shown, bool)> {
+        match self.ids[0] {
+            Some(first) => Some((first, self.ids[1].is_some())),
+            None => None,
+        }
     }
 }
 
-/// Every cookie of a request, as `name=value`.
-fn pairs(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
-    headers
-        .get_all(header::COOKIE)
-        .iter()
-        .flat_map(|header| header.as_bytes().split(|&byte| byte == b';'))
-        .map(<[u8]>::trim_ascii)
+impl IntoIterator for Presented {
+    type Item = Shown;
+    type IntoIter = std::iter::Flatten<std::array::IntoIter<Option<Shown>, MAX_TWINS>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.ids.into_iter().flatten()
+    }
 }
 
 /// What a cookie of that name holds.
@@ -277,15 +307,9 @@ mod tests {
         for cookie in cookies {
             headers.append(header::COOKIE, HeaderValue::from_bytes(cookie).unwrap());
         }
-        let (session, demo) = Presented::scan(&headers, "session", Some("sessions"));
-        assert_eq!(
-            demo.is_some(),
-            cookies
-                .iter()
-                .any(|cookie| cookie.windows(9).any(|it| it == b"sessions="))
-        );
-        session
-            .iter()
+        CookieHeaders::of(&headers)
+            .ids("session")
+            .into_iter()
             .map(|shown| match shown {
                 Shown::Id(id) => id,
                 Shown::Old(_) => panic!("no old one was asked for"),
@@ -325,10 +349,9 @@ mod tests {
         let scan = |cookie: &str, there| {
             let mut headers = HeaderMap::new();
             headers.append(header::COOKIE, HeaderValue::from_str(cookie).unwrap());
-            let shown = Presented::scan_old(&headers, "session", there, accept);
-            shown.map_or(0, |shown| {
-                shown.iter().filter(|id| *id == Shown::Old(digest)).count()
-            })
+            let shown = CookieHeaders::of(&headers).old_ids("session", there, accept);
+            let old = shown.into_iter().filter(|id| *id == Shown::Old(digest));
+            old.count()
         };
         assert_eq!(scan("session=old; sid=old", None), 1);
         assert_eq!(scan("session=old; sid=old", Some("sid")), 2);
@@ -371,6 +394,20 @@ mod tests {
     }
 
     #[test]
+    fn what_opens_a_session_is_not_in_the_debug_text() {
+        let mut headers = HeaderMap::new();
+        assert!(CookieHeaders::of(&headers).is_empty());
+        let id = id().encode();
+        for _ in 0..2 {
+            let cookie = HeaderValue::try_from(format!("session={id}")).unwrap();
+            headers.append(header::COOKIE, cookie);
+        }
+        let cookies = CookieHeaders::of(&headers);
+        assert_eq!(format!("{cookies:?}"), "CookieHeaders(2)");
+        assert_eq!(cookies.ids("session").into_iter().count(), 2);
+    }
+
+    #[test]
     fn the_name_counts_to_the_letter() {
         let text = id().encode();
         for name in ["Session", "session2", "asession", "session "] {
@@ -384,8 +421,8 @@ mod tests {
             if let Ok(value) = HeaderValue::from_bytes(&bytes) {
                 let mut headers = HeaderMap::new();
                 headers.append(header::COOKIE, value);
-                let (session, demo) = Presented::scan(&headers, "session", Some("demo"));
-                prop_assert_eq!((session.iter().count(), demo.is_none()), (0, true));
+                let ids = CookieHeaders::of(&headers).ids("session");
+                prop_assert_eq!(ids.into_iter().count(), 0);
             }
         }
 

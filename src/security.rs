@@ -86,8 +86,13 @@ impl UserSession {
         }
         let handle = self.session().handle();
         let (now, address) = (area.store.now(), context.seen().address);
-        area.events
-            .risk(now, (risk, action), handle, self.user_id(), address);
+        area.events.risk(
+            now,
+            (risk, action),
+            handle,
+            self.user_id(),
+            address.as_deref(),
+        );
         match action {
             RiskAction::Allow | RiskAction::Log => Ok(()),
             RiskAction::StepUp if self.signed_in_within(STEP_UP) => Ok(()),

@@ -1,12 +1,13 @@
 //! Where a layer's events go: to `tracing`, to the figures, and to whoever listens.
 
 use std::fmt;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::broadcast;
 
+use super::lines::Line;
 use super::stream::{self, Events};
 use super::tally::Tally;
 use super::{Event, EventKind};
@@ -72,23 +73,23 @@ impl Hub {
         EndReason::ALL.into_iter().zip(ends)
     }
 
-    fn tell(&self, event: Event) {
-        event.trace();
-        let count = event.kind.count();
-        self.counts[event.kind.number()].fetch_add(count, Ordering::Relaxed);
-        if let EventKind::Ended(reason) = event.kind {
+    fn tell(&self, line: Line<'_>) {
+        line.trace();
+        let count = line.kind.count();
+        self.counts[line.kind.number()].fetch_add(count, Ordering::Relaxed);
+        if let EventKind::Ended(reason) = line.kind {
             self.ends[reason as usize].fetch_add(1, Ordering::Relaxed);
         }
         #[cfg(feature = "metrics")]
-        crate::stats::meter::event(&event.kind, count);
+        crate::stats::meter::event(&line.kind, count);
         // Nobody listens any more: that is no failure.
         if let Some(stream) = self.stream.get() {
-            let _ = stream.send(event);
+            let _ = stream.send(line.into_event());
         }
     }
 
     fn of_nobody(&self, at: SystemTime, kind: EventKind) {
-        self.tell(Event {
+        self.tell(Line {
             at,
             kind,
             handle: None,
@@ -98,12 +99,12 @@ impl Hub {
     }
 
     fn of_record(&self, at: SystemTime, kind: EventKind, record: &Record) {
-        self.tell(Event {
+        self.tell(Line {
             at,
             kind,
             handle: Some(record.handle()),
-            user: record.user().map(UserId::from),
-            address: record.address().map(Into::into),
+            user: record.user(),
+            address: record.address(),
         });
     }
 
@@ -151,12 +152,12 @@ impl Hub {
             Kind::User => EventKind::Ended(reason),
             Kind::Demo => EventKind::DemoEnded(reason),
         };
-        self.tell(Event {
+        self.tell(Line {
             at,
             kind,
             handle: Some(session.handle),
-            user: session.user.clone(),
-            address: address.map(Into::into),
+            user: session.user.as_ref().map(UserId::as_str),
+            address,
         });
     }
 
@@ -168,9 +169,9 @@ impl Hub {
     }
 
     /// An id was presented that had long been superseded.
-    pub(crate) fn reused(&self, now: SystemTime, handle: Handle, address: Option<Arc<str>>) {
+    pub(crate) fn reused(&self, now: SystemTime, handle: Handle, address: Option<&str>) {
         if let Some(count) = self.reused.add(now) {
-            self.tell(Event {
+            self.tell(Line {
                 at: now,
                 kind: EventKind::Reused { count },
                 handle: Some(handle),
@@ -193,14 +194,14 @@ impl Hub {
         (risk, action): (&Risk, RiskAction),
         handle: Option<Handle>,
         user: &UserId,
-        address: Option<Arc<str>>,
+        address: Option<&str>,
     ) {
         let risk = risk.clone();
-        self.tell(Event {
+        self.tell(Line {
             at,
             kind: EventKind::Risk { risk, action },
             handle,
-            user: Some(user.clone()),
+            user: Some(user.as_str()),
             address,
         });
     }

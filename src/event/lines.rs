@@ -1,13 +1,34 @@
 //! Events as lines of `tracing`.
 
+use std::time::SystemTime;
+
 use super::{Event, EventKind};
 use crate::id::{Handle, UserId};
 use crate::record::EndReason;
 
-impl Event {
+/// An event as it is told: its texts are whoever's they are, for mostly nobody listens who would keep it.
+pub(super) struct Line<'a> {
+    pub(super) at: SystemTime,
+    pub(super) kind: EventKind,
+    pub(super) handle: Option<Handle>,
+    pub(super) user: Option<&'a str>,
+    pub(super) address: Option<&'a str>,
+}
+
+impl Line<'_> {
+    /// To be kept.
+    pub(super) fn into_event(self) -> Event {
+        Event {
+            at: self.at,
+            kind: self.kind,
+            handle: self.handle,
+            user: self.user.map(UserId::from),
+            address: self.address.map(Into::into),
+        }
+    }
+
     pub(super) fn trace(&self) {
-        let (event, user) = (self.kind.as_str(), self.user.as_ref().map(UserId::as_str));
-        let address = self.address.as_deref();
+        let (event, user, address) = (self.kind.as_str(), self.user, self.address);
         match &self.kind {
             EventKind::Created
             | EventKind::SignedIn

@@ -74,9 +74,9 @@ where
             request.headers(),
             request.extensions(),
         ));
-        // Who brings the cookie has kept it.
-        if self.area.config.cookie.secure && !context.has_cookie() {
-            self.area.note_plain_http(request.headers());
+        // Browsers say where they are with what may change something: a login is among that.
+        if self.area.config.cookie.secure && !request.method().is_safe() {
+            self.area.note_plain_http(request.headers(), &context);
         }
         if context.has_no_address() {
             self.area.note_unknown_address();
@@ -104,14 +104,15 @@ fn clash(area: &Area) -> Error {
 impl Area {
     /// Says once why nobody stays signed in who comes by plain http from another host: browsers do not keep `Secure`
     /// cookies there. What tells is the browser's own `Origin`, which no proxy rewrites.
-    fn note_plain_http(&self, headers: &HeaderMap) {
+    fn note_plain_http(&self, headers: &HeaderMap, context: &Context) {
         let Some(host) = headers
             .get(header::ORIGIN)
             .and_then(|origin| origin.as_bytes().strip_prefix(b"http://"))
         else {
             return;
         };
-        if is_local(host) || self.warned.swap(true, Relaxed) {
+        // Who brings the cookie has kept it.
+        if is_local(host) || context.has_cookie() || self.warned.swap(true, Relaxed) {
             return;
         }
         tracing::warn!(

@@ -1,19 +1,20 @@
 //! What a store keeps of a user beyond their sessions: what happened to them, and what they did.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::end::{End, EndReason, cut};
 use super::live::Record;
+use super::text::Text as _;
 use super::wire::{wire_address, wire_agent};
 use crate::clock::{instant, micros};
 use crate::id::Handle;
 
 /// What a line takes besides its texts: instant, event, reason, handle, address, length.
 const LINE: usize = 16 + 16 + 12 + 37 + 65 + 5;
-const MEMORY: &str = "writing to memory does not fail";
+/// The same of an activity: instant, handle, address, two lengths, a space.
+const ACTIVITY: usize = 17 + 37 + 65 + 3 + 4 + 1;
 
 /// Something that happened to one of a user's sessions.
 ///
@@ -117,7 +118,7 @@ impl HistoryEntry {
     #[must_use]
     pub fn to_text(&self) -> String {
         let mut text = self.room();
-        write!(text, "{} ", micros(self.at)).expect(MEMORY);
+        text.number_field(micros(self.at));
         self.write(&mut text);
         text
     }
@@ -146,16 +147,13 @@ impl HistoryEntry {
             }
         };
         let note = cut(note.unwrap_or(""), End::MAX_NOTE_BYTES);
-        write!(
-            text,
-            "{} {reason} {} {} {} {note} {}",
-            self.event.as_str(),
-            self.handle,
-            address_text(self.address.as_deref()),
-            note.len(),
-            wire_agent(self.user_agent.as_deref().unwrap_or("")),
-        )
-        .expect(MEMORY);
+        text.field(self.event.as_str());
+        text.field(reason);
+        text.handle_field(self.handle);
+        text.field(&address_text(self.address.as_deref()));
+        text.number_field(note.len());
+        text.field(note);
+        text.word(wire_agent(self.user_agent.as_deref().unwrap_or("")));
     }
 
     /// Reads what [`to_text`](Self::to_text) wrote. `None` for anything else, and for what only a newer version knows.
@@ -217,16 +215,20 @@ impl Activity {
     pub fn to_text(&self) -> String {
         let kind = cut(&self.kind, Self::MAX_KIND_BYTES);
         let resource = cut(&self.resource, Self::MAX_RESOURCE_BYTES);
-        let handle = self.handle.map(|handle| handle.to_string());
-        format!(
-            "{} {} {} {} {} {kind}{resource} {}",
-            micros(self.at),
-            handle.as_deref().unwrap_or("-"),
-            address_text(self.address.as_deref()),
-            kind.len(),
-            resource.len(),
-            wire_agent(self.user_agent.as_deref().unwrap_or("")),
-        )
+        let agent = wire_agent(self.user_agent.as_deref().unwrap_or(""));
+        let mut text = String::with_capacity(ACTIVITY + kind.len() + resource.len() + agent.len());
+        text.number_field(micros(self.at));
+        match self.handle {
+            Some(handle) => text.handle_field(handle),
+            None => text.field("-"),
+        }
+        text.field(&address_text(self.address.as_deref()));
+        text.number_field(kind.len());
+        text.number_field(resource.len());
+        text.word(kind);
+        text.field(resource);
+        text.word(agent);
+        text
     }
 
     /// Reads what [`to_text`](Self::to_text) wrote. `None` for anything else.

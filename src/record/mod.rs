@@ -15,6 +15,7 @@ mod history;
 mod live;
 mod message;
 mod packed;
+mod text;
 mod wire;
 
 pub use change::{After, Change, ChangeError, Changes, Clear, Guard, Op};

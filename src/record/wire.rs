@@ -14,7 +14,6 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::io::Write as _;
 
 use rmp::decode::{read_map_len, read_str_len};
 use rmp::encode::{write_map_len, write_str_len};
@@ -23,6 +22,7 @@ use super::end::{End, EndReason, cut};
 use super::entry::{Entry, Tombstone};
 use super::live::Record;
 use super::packed::{Draft, Family, Part};
+use super::text::Text as _;
 use crate::clock::{instant, micros};
 use crate::id::{Digest, Handle};
 
@@ -108,24 +108,19 @@ fn write_record(record: &Record, with_messages: bool) -> Vec<u8> {
 
     // One after the other in the same place: they are short, and their lengths go before them.
     let mut text = Vec::with_capacity(record.size() + ROOM);
-    write!(
-        text,
-        "{} {} {} {} {} {} {} {} {} {}",
-        draft.version,
-        draft.handle,
-        draft.created,
-        Since(match draft.signed_in {
-            0 => None,
-            at => Some(after(draft.created, at)),
-        }),
-        after(draft.created, draft.absolute),
-        draft.idle,
-        draft.touch,
-        draft.flags,
-        draft.user.len(),
-        draft.user
-    )
-    .expect(MEMORY);
+    text.number_field(draft.version);
+    text.handle_field(draft.handle);
+    text.number_field(draft.created);
+    match draft.signed_in {
+        0 => text.field("-"),
+        at => text.number_field(after(draft.created, at)),
+    }
+    text.number_field(after(draft.created, draft.absolute));
+    text.number_field(draft.idle);
+    text.number_field(draft.touch);
+    text.number_field(draft.flags);
+    text.number_field(draft.user.len());
+    text.word(draft.user);
     text.extend_from_slice(draft.meta_rest);
     put(&mut out, b"", b"m", &text);
 
@@ -134,15 +129,10 @@ fn write_record(record: &Record, with_messages: bool) -> Vec<u8> {
         "" => Cow::Borrowed("-"),
         address => wire_address(address),
     };
-    write!(
-        text,
-        "{} {} {} {}",
-        draft.seen,
-        address,
-        draft.agent.len(),
-        draft.agent
-    )
-    .expect(MEMORY);
+    text.number_field(draft.seen);
+    text.field(&address);
+    text.number_field(draft.agent.len());
+    text.word(draft.agent);
     text.extend_from_slice(draft.seen_rest);
     put(&mut out, b"", b"s", &text);
 
@@ -187,17 +177,12 @@ fn write_tombstone(tombstone: &Tombstone) -> Vec<u8> {
     );
     let mut text = Vec::with_capacity(TOMBSTONE_TEXT + note.len());
     let successor = tombstone.successor.map(|digest| digest.to_text());
-    write!(
-        text,
-        "{} {} {} {} {} {}",
-        tombstone.end.reason.as_str(),
-        micros(tombstone.end.at),
-        tombstone.handle,
-        successor.as_deref().unwrap_or("-"),
-        note.len(),
-        note
-    )
-    .expect(MEMORY);
+    text.field(tombstone.end.reason.as_str());
+    text.number_field(micros(tombstone.end.at));
+    text.handle_field(tombstone.handle);
+    text.field(successor.as_deref().unwrap_or("-"));
+    text.number_field(note.len());
+    text.word(note);
     let mut out = Vec::with_capacity(text.len() + 8);
     begin_map(&mut out, 1);
     put(&mut out, b"", b"x", &text);
@@ -329,18 +314,6 @@ fn read_tombstone(text: &[u8]) -> Result<Tombstone, MalformedRecord> {
 fn after(created: u64, instant: u64) -> i64 {
     // Both are below 2^53.
     instant.cast_signed() - created.cast_signed()
-}
-
-/// The same, of what may never have happened.
-struct Since(Option<i64>);
-
-impl fmt::Display for Since {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Some(after) => after.fmt(f),
-            None => f.write_str("-"),
-        }
-    }
 }
 
 /// The instant so long after `created`.

@@ -12,9 +12,9 @@ use tower_cookies::Cookies;
 use super::area::{Area, Asked};
 use super::state::{Dead, Identity, Live, Phase, SUPERSEDED_GRACE, State, Unknown};
 use crate::address::client_address;
-use crate::cookie::{Presented, Shown};
+use crate::cookie::{CookieHeaders, Presented, Shown};
 use crate::error::Error;
-use crate::id::{Born, Kind, RecordKey, SessionId};
+use crate::id::{Born, RecordKey, SessionId};
 use crate::record::{
     Added, Changes, EndReason, Entry, MessageBounds, NewMessage, Record, Seen, Tombstone, cut,
 };
@@ -44,9 +44,7 @@ pub(crate) struct Context {
     pub(crate) jar: Option<Cookies>,
     /// When the request began, by the store's clock.
     pub(crate) began_at: SystemTime,
-    presented: Presented,
-    /// Of the second kind: the demo's.
-    presented_demo: Option<Box<Presented>>,
+    cookies: CookieHeaders,
     /// The demo of the same request, once somebody asks for it.
     demo: OnceLock<Arc<Self>>,
     address: Option<IpAddr>,
@@ -83,25 +81,9 @@ impl Context {
     ) -> Self {
         let config = &area.config;
         let began_at = area.store.now();
-        let demo_config = area.demos.as_ref().map(|demos| &demos.area.config);
-        let demo_cookie = demo_config.map(|config| &*config.cookie.name);
-        let (mut presented, mut presented_demo) =
-            Presented::scan(headers, &config.cookie.name, demo_cookie);
-        if let Some(legacy) = &config.legacy {
-            let old = |name: &str, kind| {
-                let accept = |value: &[u8]| legacy.accept(began_at, kind, value);
-                Presented::scan_old(headers, name, legacy.cookie(kind), accept)
-            };
-            // Only where there is none of ours.
-            if presented.is_empty() {
-                presented = old(&config.cookie.name, area.kind).unwrap_or_default();
-            }
-            if let (Some(name), None) = (demo_cookie, &presented_demo) {
-                presented_demo = old(name, Kind::Demo).map(Box::new);
-            }
-        }
+        let cookies = CookieHeaders::of(headers);
         // It tells whether to extend a session that is read.
-        let passive = (!presented.is_empty() || presented_demo.is_some())
+        let passive = !cookies.is_empty()
             && (extensions.get::<Passive>().is_some()
                 || headers
                     .get(&SEC_PURPOSE)
@@ -114,8 +96,7 @@ impl Context {
             outer: Current::of(extensions),
             jar: extensions.get::<Cookies>().cloned(),
             began_at,
-            presented,
-            presented_demo,
+            cookies,
             demo: OnceLock::new(),
             address: client_address(
                 extensions,
@@ -144,8 +125,7 @@ impl Context {
                 outer: None,
                 jar: self.jar.clone(),
                 began_at: self.began_at,
-                presented: self.presented_demo.as_deref().copied().unwrap_or_default(),
-                presented_demo: None,
+                cookies: self.cookies.clone(),
                 demo: OnceLock::new(),
                 address: self.address,
                 agent: self.agent.clone(),
@@ -194,8 +174,25 @@ impl Context {
     }
 
     /// Whether the request carries what may be a session's cookie.
-    pub(crate) const fn has_cookie(&self) -> bool {
-        !self.presented.is_empty()
+    pub(crate) fn has_cookie(&self) -> bool {
+        !self.presented().is_empty()
+    }
+
+    /// The ids that the request carries. Looked for whenever they are asked for, which is once in most requests that ask.
+    fn presented(&self) -> Presented {
+        let config = &self.area.config;
+        let presented = self.cookies.ids(&config.cookie.name);
+        match &config.legacy {
+            // Only where there is none of ours.
+            Some(legacy) if presented.is_empty() => {
+                let kind = self.area.kind;
+                self.cookies
+                    .old_ids(&config.cookie.name, legacy.cookie(kind), |value| {
+                        legacy.accept(self.began_at, kind, value)
+                    })
+            }
+            Some(_) | None => presented,
+        }
     }
 
     /// Whether the session was read: whether the response depends on the cookie.
@@ -255,10 +252,9 @@ impl Context {
 
     /// `near`: whether a copy will do.
     async fn read(&self, near: bool) {
-        let mut ids = self.presented.iter();
-        let identity = match (ids.next(), ids.next()) {
-            (None, _) => return,
-            (Some(Shown::Id(id)), None) => {
+        let identity = match self.presented().first() {
+            None => return,
+            Some((Shown::Id(id), false)) => {
                 let key = id.key(self.area.kind);
                 let store = self.store();
                 let near = near.then(|| store.near(&key, id.birth())).flatten();
@@ -269,8 +265,8 @@ impl Context {
                 entry.map(|entry| self.identify([(Some(id), key, entry)]))
             }
             // Boxed, for they are rare, and every handler's future would have room for them.
-            (Some(Shown::Old(_)), _) => Box::pin(self.read_migrated()).await,
-            (Some(Shown::Id(_)), Some(_)) => Box::pin(self.read_twins()).await,
+            Some((Shown::Old(_), _)) => Box::pin(self.read_migrated()).await,
+            Some((Shown::Id(_), true)) => Box::pin(self.read_twins()).await,
         };
         self.state().identity =
             identity.unwrap_or_else(|error| Identity::Unknown(Unknown::new(error)));
@@ -290,7 +286,7 @@ impl Context {
     /// Of ids of another system: each names where its session is, or nothing.
     async fn read_migrated(&self) -> Result<Identity, StoreError> {
         let mut keys = Vec::new();
-        for shown in self.presented.iter() {
+        for shown in self.presented() {
             let Shown::Old(old) = shown else { continue };
             match self.store().migrated(old).await? {
                 Some(key) if key.kind == self.area.kind => keys.push((key, None)),
@@ -318,10 +314,12 @@ impl Context {
 
     /// Those that are of this crate.
     fn presented_ids(&self) -> impl Iterator<Item = SessionId> {
-        self.presented.iter().filter_map(|shown| match shown {
-            Shown::Id(id) => Some(id),
-            Shown::Old(_) => None,
-        })
+        self.presented()
+            .into_iter()
+            .filter_map(|shown| match shown {
+                Shown::Id(id) => Some(id),
+                Shown::Old(_) => None,
+            })
     }
 
     /// Of twin cookies, the one that opens a session wins, wherever it stands; else one that can say why it does not.
@@ -381,7 +379,7 @@ impl Context {
             let address = self.seen().address;
             self.area
                 .events
-                .reused(self.began_at, tombstone.handle, address);
+                .reused(self.began_at, tombstone.handle, address.as_deref());
         }
     }
 
