@@ -19,9 +19,11 @@ const MAX_NAME_VALUE: usize = 4096;
 const MAX_ATTRIBUTE: usize = 1024;
 
 /// The ids that a request carries under the cookie's name, in order, malformed ones left out.
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Default)]
 pub(crate) struct Presented {
-    ids: [Option<Shown>; MAX_TWINS],
+    first: Option<Shown>,
+    /// Nearly everybody has none.
+    twins: Vec<Shown>,
 }
 
 /// An id that a request carries.
@@ -54,10 +56,15 @@ impl CookieHeaders {
         self.first.is_none()
     }
 
-    /// The ids under this name. No allocation, whatever the headers hold.
+    /// The ids under this name. No allocation but for twins, whatever the headers hold.
     pub(crate) fn ids(&self, name: &str) -> Presented {
-        let ids = self.pairs().filter_map(|pair| id_of(pair, name));
-        Presented::of(ids.map(Shown::Id))
+        let mut presented = Presented::default();
+        self.each(|pair| {
+            if let Some(id) = id_of(pair, name) {
+                presented.push(Shown::Id(id));
+            }
+        });
+        presented
     }
 
     /// The ids of another system under the cookie's name, or under the one that it had there: those that are accepted.
@@ -67,19 +74,26 @@ impl CookieHeaders {
         there: Option<&str>,
         accept: impl Fn(&[u8]) -> Option<Digest>,
     ) -> Presented {
-        let values = self
-            .pairs()
-            .filter_map(|pair| value_of(pair, name).or_else(|| value_of(pair, there?)));
-        Presented::of(values.filter_map(accept).map(Shown::Old))
+        let mut presented = Presented::default();
+        self.each(|pair| {
+            let value = value_of(pair, name).or_else(|| value_of(pair, there?));
+            if let Some(digest) = value.and_then(&accept) {
+                presented.push(Shown::Old(digest));
+            }
+        });
+        presented
     }
 
-    /// Every cookie, as `name=value`.
-    fn pairs(&self) -> impl Iterator<Item = &[u8]> {
-        self.first
-            .iter()
-            .chain(&self.more)
-            .flat_map(|header| header.as_bytes().split(|&byte| byte == b';'))
-            .map(<[u8]>::trim_ascii)
+    /// Looks at every cookie, as `name=value`. Not an iterator: one that flattens takes longer than the looking.
+    fn each(&self, mut look: impl FnMut(&[u8])) {
+        for header in self.first.iter().chain(&self.more) {
+            let mut rest = header.as_bytes();
+            while let Some(at) = memchr::memchr(b';', rest) {
+                look(rest[..at].trim_ascii());
+                rest = &rest[at + 1..];
+            }
+            look(rest.trim_ascii());
+        }
     }
 }
 
@@ -93,33 +107,30 @@ impl fmt::Debug for CookieHeaders {
 
 impl Presented {
     /// Those that are too many are not looked at.
-    fn of(shown: impl Iterator<Item = Shown>) -> Self {
-        let mut ids = [None; MAX_TWINS];
-        for (place, id) in ids.iter_mut().zip(shown) {
-            *place = Some(id);
+    fn push(&mut self, id: Shown) {
+        if self.first.is_none() {
+            self.first = Some(id);
+        } else if self.twins.len() + 1 < MAX_TWINS {
+            self.twins.push(id);
         }
-        Self { ids }
     }
 
     pub(crate) const fn is_empty(&self) -> bool {
-        self.ids[0].is_none()
+        self.first.is_none()
     }
 
     /// The first one, and whether there are more.
-    pub(crate) const fn first(&self) -> Option<(Shown, bool)> {
-        match self.ids[0] {
-            Some(first) => Some((first, self.ids[1].is_some())),
-            None => None,
-        }
+    pub(crate) fn first(&self) -> Option<(Shown, bool)> {
+        self.first.map(|first| (first, !self.twins.is_empty()))
     }
 }
 
 impl IntoIterator for Presented {
     type Item = Shown;
-    type IntoIter = std::iter::Flatten<std::array::IntoIter<Option<Shown>, MAX_TWINS>>;
+    type IntoIter = std::iter::Chain<std::option::IntoIter<Shown>, std::vec::IntoIter<Shown>>;
 
     fn into_iter(self) -> Self::IntoIter {
-        self.ids.into_iter().flatten()
+        self.first.into_iter().chain(self.twins)
     }
 }
 

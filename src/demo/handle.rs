@@ -108,13 +108,13 @@ impl Demo {
                 (INDUSTRY.into_name(), encode(&industry)?),
                 (STEPS.into_name(), encode(&demo.demos.config.steps)?),
             ];
-            let new = NewSession {
+            let mut new = NewSession {
                 user,
                 persistent: false,
                 values,
                 demo: None,
             };
-            context.create(new).await?;
+            context.create(&mut new).await?;
             Ok(demo.session())
         })
         .await

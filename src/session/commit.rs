@@ -9,7 +9,7 @@ use super::context::Context;
 use super::finish::Finish;
 use super::info::Freshness;
 use super::login::Renewed;
-use super::state::{Identity, Phase, Plan, View};
+use super::state::{Identity, Live, Phase, Plan, View};
 use crate::error::Error;
 use crate::id::{Fresh, Kind, RecordKey, UserId};
 use crate::key::DataName;
@@ -23,7 +23,7 @@ use crate::store::{Applied, Apply, Create, Created, Renewal, UNBOUNDED};
 const UPDATE_BOUND: Duration = Duration::from_secs(2);
 
 /// Everything that a new session is made from, but the id.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(crate) struct NewSession {
     pub(crate) user: Option<UserId>,
     pub(crate) persistent: bool,
@@ -44,13 +44,11 @@ impl Context {
             Plan::Unknown(error) => Err(error),
             Plan::Create(values) => {
                 let copy = keep.then(|| values.clone());
-                let new = NewSession {
-                    user: None,
-                    persistent: false,
+                let mut new = NewSession {
                     values,
-                    demo: None,
+                    ..NewSession::default()
                 };
-                match self.create(new).await {
+                match self.create(&mut new).await {
                     Ok((_, outcome)) => Ok(outcome),
                     Err(error) => {
                         if let (Some(copy), ErrorKind::StoreUnavailable) = (copy, error.kind()) {
@@ -151,10 +149,11 @@ impl Context {
         }
     }
 
-    /// Makes a session and makes it this request's. If no cookie can go out for it any more, it is ended again.
+    /// Makes a session and makes it this request's. If no cookie can go out for it any more, it is ended again. `new` is
+    /// taken: what is handed on by value has room in the future of each that does.
     pub(crate) async fn create(
         self: &Arc<Self>,
-        new: NewSession,
+        new: &mut NewSession,
     ) -> Result<(RecordKey, Outcome), Error> {
         let fresh = Fresh::draw()?;
         let kind = self.area.kind;
@@ -168,7 +167,9 @@ impl Context {
             .user
             .as_ref()
             .and_then(|user| self.area.config.limit(user));
-        let record = self.area.new_record(&fresh, new, self.seen());
+        let record = self
+            .area
+            .new_record(&fresh, std::mem::take(new), self.seen());
         let create = Create {
             key,
             record: record.clone(),
@@ -209,7 +210,7 @@ impl Context {
     ) -> Result<(), Error> {
         self.commit_last(failed, shared).await?;
         match self.asked_demo() {
-            Some(demo) => demo.commit_last(failed, Arc::strong_count(demo) > 1).await,
+            Some(demo) => Box::pin(demo.commit_last(failed, Arc::strong_count(demo) > 1)).await,
             None => Ok(()),
         }
     }
@@ -228,21 +229,21 @@ impl Context {
             false => None,
         };
         self.commit(true, shared).await?;
-        self.settle_id().await;
+        let promoted = self
+            .state()
+            .live()
+            .filter(|live| live.is_promoted())
+            .cloned();
+        if let Some(live) = promoted {
+            // Boxed, for it is rare, and the future of every commit would have room for it.
+            Box::pin(self.settle_id(live)).await;
+        }
         Ok(())
     }
 
     /// A session that was made while the store was away, and is in the store now, gets an id as any other: the old one
     /// says that it is none of the store's, and which instance made it. So does one that came from another system.
-    async fn settle_id(self: &Arc<Self>) {
-        let Some(live) = self
-            .state()
-            .live()
-            .filter(|live| live.is_promoted())
-            .cloned()
-        else {
-            return;
-        };
+    async fn settle_id(self: &Arc<Self>, live: Live) {
         let Ok(fresh) = Fresh::draw() else { return };
         // Where this fails, the next request does it. Where another one was faster, its cookie counts.
         if let Ok(Renewed::Done(record)) = self.renew(&live, &fresh, Renewal::SameSession).await {
@@ -441,13 +442,11 @@ async fn write_now(context: &Arc<Context>, changes: Changes, wait: Wait) -> Resu
                     Op::Set(json) => Some((change.name.clone(), json.clone())),
                     Op::Remove | Op::Add(_) => None,
                 });
-                let new = NewSession {
-                    user: None,
-                    persistent: false,
+                let mut new = NewSession {
                     values: values.collect(),
-                    demo: None,
+                    ..NewSession::default()
                 };
-                context.create(new).await?;
+                context.create(&mut new).await?;
                 Written::Saved(None)
             }
         };

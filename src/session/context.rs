@@ -9,7 +9,8 @@ use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, header};
 use tokio::sync::OnceCell;
 use tower_cookies::Cookies;
 
-use super::area::{Area, Asked};
+use super::area::Area;
+use super::asked::Asked;
 use super::state::{Dead, Identity, Live, Phase, SUPERSEDED_GRACE, State, Unknown};
 use crate::address::client_address;
 use crate::cookie::{CookieHeaders, Presented, Shown};
@@ -61,6 +62,16 @@ pub(crate) struct Context {
     pub(super) writing: tokio::sync::Mutex<()>,
     /// Held for a few instructions, never across an await, a user's closure or serde.
     state: Mutex<State>,
+}
+
+/// Where a session is read from.
+enum Place {
+    /// The one place that its id names.
+    Here(SessionId, RecordKey),
+    /// Each place that one of several ids names.
+    Twins,
+    /// Where it was migrated to.
+    Migrated,
 }
 
 impl Current {
@@ -216,9 +227,13 @@ impl Context {
 
     /// Reads from the store what is known of a copy. It may be over, as everywhere.
     pub(super) async fn read_copy_again(&self) {
-        let Some(key) = self.state().copied() else {
-            return;
-        };
+        let copied = self.state().copied();
+        if let Some(key) = copied {
+            Box::pin(self.read_again(key)).await;
+        }
+    }
+
+    async fn read_again(&self, key: RecordKey) {
         let told = self.store().load(key, None).await;
         // Whatever is noticed or counted, without the lock.
         let identity = match told {
@@ -252,21 +267,42 @@ impl Context {
 
     /// `near`: whether a copy will do.
     async fn read(&self, near: bool) {
-        let identity = match self.presented().first() {
-            None => return,
-            Some((Shown::Id(id), false)) => {
+        if let Some(place) = self.read_now(near) {
+            // Boxed, for every handler's future would have room for it.
+            Box::pin(self.read_from(place)).await;
+        }
+    }
+
+    /// Reads what is known here; or else where it has to be read from.
+    fn read_now(&self, near: bool) -> Option<Place> {
+        match self.presented().first()? {
+            (Shown::Old(_), _) => Some(Place::Migrated),
+            (Shown::Id(_), true) => Some(Place::Twins),
+            (Shown::Id(id), false) => {
                 let key = id.key(self.area.kind);
                 let store = self.store();
-                let near = near.then(|| store.near(&key, id.birth())).flatten();
-                let entry = match near {
-                    Some(near) => Ok(near),
-                    None => store.load(key, id.birth()).await,
-                };
+                let known = store
+                    .load_now(&key)
+                    .or_else(|| near.then(|| store.near(&key, id.birth())).flatten());
+                match known {
+                    Some(entry) => {
+                        self.state().identity = self.identify([(Some(id), key, entry)]);
+                        None
+                    }
+                    None => Some(Place::Here(id, key)),
+                }
+            }
+        }
+    }
+
+    async fn read_from(&self, place: Place) {
+        let identity = match place {
+            Place::Here(id, key) => {
+                let entry = self.store().load(key, id.birth()).await;
                 entry.map(|entry| self.identify([(Some(id), key, entry)]))
             }
-            // Boxed, for they are rare, and every handler's future would have room for them.
-            Some((Shown::Old(_), _)) => Box::pin(self.read_migrated()).await,
-            Some((Shown::Id(_), true)) => Box::pin(self.read_twins()).await,
+            Place::Migrated => Box::pin(self.read_migrated()).await,
+            Place::Twins => Box::pin(self.read_twins()).await,
         };
         self.state().identity =
             identity.unwrap_or_else(|error| Identity::Unknown(Unknown::new(error)));

@@ -114,18 +114,18 @@ impl IntoFuture for Login<'_> {
             failed,
             ..
         } = self;
+        let mut new = NewSession {
+            user: Some(user.clone()),
+            persistent,
+            values: with,
+            demo: None,
+        };
         LoginFuture(Finish::new(async move {
             if let Some(error) = failed {
                 return Err(error);
             }
-            let new = NewSession {
-                user: Some(user.clone()),
-                persistent,
-                values: with,
-                demo: None,
-            };
             let context = &session.context;
-            context.sign_in(user.clone(), keep, new, adopts).await?;
+            context.sign_in(&user, &keep, &mut new, adopts).await?;
             Ok(UserSession::new(session, user))
         }))
     }
@@ -156,9 +156,9 @@ impl std::fmt::Debug for LoginFuture {
 impl Context {
     async fn sign_in(
         self: &Arc<Self>,
-        user: UserId,
-        keep: Vec<DataName>,
-        mut new: NewSession,
+        user: &UserId,
+        keep: &[DataName],
+        new: &mut NewSession,
         adopts: bool,
     ) -> Result<(), Error> {
         if !user.is_valid() {
@@ -168,26 +168,27 @@ impl Context {
         self.must_be_open()?;
         // What is kept comes from the session as it is.
         self.read_copy_again().await;
+        // What is rare, or takes a call as well, is boxed: this future would have room for all of it.
         if adopts {
             // First, so that the new session can name it.
-            new.demo = self.adopt_demo(&user).await?;
+            new.demo = Box::pin(self.adopt_demo(user)).await?;
         }
-        let (before, keep) = self.crossing(&keep, &mut new.values);
+        let (before, keep) = self.crossing(keep, &mut new.values);
         let Some(live) = before else {
             match self.unknown() {
-                Some(unknown) => self.sign_in_over(unknown, new).await?,
+                Some(unknown) => Box::pin(self.sign_in_over(unknown, new)).await?,
                 None => drop(self.create(new).await?),
             }
             self.forget_staged();
             return Ok(());
         };
         if live.record.user() == Some(user.as_str())
-            && self.sign_in_again(&live, &keep, &new).await?
+            && Box::pin(self.sign_in_again(&live, &keep, new)).await?
         {
             self.forget_staged();
             return Ok(());
         }
-        self.sign_in_from(&live, &keep, new).await?;
+        Box::pin(self.sign_in_from(&live, &keep, new)).await?;
         self.forget_staged();
         Ok(())
     }
@@ -303,7 +304,7 @@ impl Context {
         self: &Arc<Self>,
         live: &Live,
         keep: &[DataName],
-        mut new: NewSession,
+        new: &mut NewSession,
     ) -> Result<(), Error> {
         for name in keep {
             if let Some(json) = live.record.value(name) {
@@ -382,7 +383,7 @@ impl Context {
     async fn sign_in_over(
         self: &Arc<Self>,
         unknown: Unknown,
-        new: NewSession,
+        new: &mut NewSession,
     ) -> Result<(), Error> {
         let (key, _) = self.create(new).await?;
         for (old, born) in self.presented_keys() {

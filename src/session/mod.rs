@@ -15,6 +15,7 @@
 //! begun, polls included, does not happen. If the request itself dies, a session whose cookie was never sent is ended.
 
 mod area;
+mod asked;
 mod commit;
 mod context;
 mod ended;
@@ -31,7 +32,8 @@ use http::Extensions;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-pub(crate) use area::{Area, Asked};
+pub(crate) use area::Area;
+pub(crate) use asked::Asked;
 pub(crate) use commit::NewSession;
 pub use context::Passive;
 pub(crate) use context::{Context, Current};

@@ -28,6 +28,7 @@ pub(crate) trait ErasedStore: Send + Sync {
     fn hear(&self, kind: Kind) -> Option<Hearing>;
     fn create(&self, create: Create) -> StoreFuture<'_, Created>;
     fn load(&self, key: RecordKey) -> StoreFuture<'_, Option<Entry>>;
+    fn load_now(&self, key: &RecordKey) -> Option<Option<Entry>>;
     fn load_each<'a>(&'a self, keys: &'a [RecordKey]) -> StoreFuture<'a, Vec<Option<Entry>>>;
     fn near(&self, key: &RecordKey) -> Option<Near>;
     fn near_memory(&self, most: usize) -> bool;
@@ -65,6 +66,10 @@ impl<S: SessionStore> ErasedStore for S {
 
     fn parts(&self) -> Vec<Part> {
         SessionStore::parts(self)
+    }
+
+    fn load_now(&self, key: &RecordKey) -> Option<Option<Entry>> {
+        SessionStore::load_now(self, key)
     }
 
     fn near(&self, key: &RecordKey) -> Option<Near> {

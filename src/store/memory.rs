@@ -198,6 +198,11 @@ impl Inner {
         self.lock(usize::from(bucket.get()) % SHARDS)
     }
 
+    fn load(&self, key: &RecordKey) -> Option<Entry> {
+        let entry = rules::Shelf::get(&*self.shard(key.bucket), key);
+        entry.map(|entry| entry.at(self.now()))
+    }
+
     /// Runs one operation on a bucket.
     fn write<T>(&self, bucket: Bucket, operation: impl FnOnce(&mut Shard, SystemTime) -> T) -> T {
         let mut shard = self.shard(bucket);
@@ -359,8 +364,11 @@ impl SessionStore for MemoryStore {
     }
 
     async fn load(&self, key: RecordKey) -> Result<Option<Entry>, StoreError> {
-        let entry = rules::Shelf::get(&*self.inner.shard(key.bucket), &key);
-        Ok(entry.map(|entry| entry.at(self.inner.now())))
+        Ok(self.inner.load(&key))
+    }
+
+    fn load_now(&self, key: &RecordKey) -> Option<Option<Entry>> {
+        Some(self.inner.load(key))
     }
 
     async fn apply(&self, apply: Apply) -> Result<Applied, StoreError> {

@@ -39,7 +39,7 @@ pub use command::{
 pub use counts::{Connections, Counts, NearCounts};
 pub use ends::Ends;
 pub(crate) use ends::Watch;
-pub(crate) use erased::ErasedStore;
+pub(crate) use erased::{ErasedStore, StoreFuture};
 pub use error::{Failure, StoreError};
 pub use hearing::{Heard, Hearing};
 pub use memory::{MemoryStore, MemoryStoreBuilder};
@@ -68,7 +68,7 @@ use crate::record::{Activity, Entry, Record, UserLog};
 ///    [`Entry::kept_until`]; whoever loads it is told why.
 /// 4. **`create` is idempotent** by digest and handle: sent twice, it made one session. Over a tombstone it is refused.
 /// 5. **`load` never returns a record past its ends** by this store's clock; it returns the end instead
-///    ([`Entry::at`]). Absent and malformed are `Ok(None)`.
+///    ([`Entry::at`]). Absent and malformed are `Ok(None)`. `load_now`, where it answers, answers the same.
 /// 6. **`apply` applies all or nothing**, and only to a record that exists, is not over, and, if it has a user, is in
 ///    that user's index. Values that it does not name stay as they are, and so do parts it does not know.
 /// 7. **`seen` only moves forward.**
@@ -191,6 +191,14 @@ pub trait SessionStore: Send + Sync + 'static {
         &self,
         key: RecordKey,
     ) -> impl Future<Output = Result<Option<Entry>, StoreError>> + Send;
+
+    /// The same at once, for a store in this process that waits for nobody: reading takes no future then. `None`: it has to be
+    /// [loaded](Self::load).
+    ///
+    /// Default: none.
+    fn load_now(&self, _key: &RecordKey) -> Option<Option<Entry>> {
+        None
+    }
 
     /// What is known here of a session that was read before, where the store keeps such copies true: a near cache. At once,
     /// and without asking anybody. For requests that only read; what must have it from the store itself

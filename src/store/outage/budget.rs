@@ -29,6 +29,10 @@ impl Budget {
         }
     }
 
+    pub(crate) const fn is_unbounded(&self) -> bool {
+        self.most.is_none()
+    }
+
     /// What is left; `None`: no bound.
     pub(crate) fn left(&self) -> Option<Duration> {
         let spent = Duration::from_micros(self.spent.load(Ordering::Relaxed));

@@ -42,7 +42,7 @@ pub(crate) struct Told<T> {
 }
 
 impl<T> Told<T> {
-    const fn live(value: T) -> Self {
+    pub(crate) const fn live(value: T) -> Self {
         Self {
             value,
             freshness: Freshness::Live,
@@ -102,6 +102,11 @@ impl Shield {
     /// What a request may wait.
     pub(crate) const fn budget(&self) -> Budget {
         Budget::of(self.deadline)
+    }
+
+    /// The store itself, where nothing stands before it: it is never away, and nobody's time is counted.
+    pub(crate) fn direct(&self, budget: &Budget) -> Option<&dyn ErasedStore> {
+        (self.away.is_none() && budget.is_unbounded()).then_some(&*self.store)
     }
 
     pub(crate) fn bucket(&self, user: &UserId) -> Bucket {

@@ -8,6 +8,14 @@ use crate::store::outage::budget::Budget;
 use crate::store::outage::memory::Course;
 
 impl Shield {
+    /// A session as a store in this process has it, at once; `None`: it has to be [loaded](Self::load).
+    pub(crate) fn load_now(&self, key: &RecordKey) -> Option<Told<Option<Entry>>> {
+        match self.away {
+            Some(_) => None,
+            None => self.store.load_now(key).map(Told::live),
+        }
+    }
+
     /// A session as a near cache has it, at once; `None`: it has to be [loaded](Self::load).
     pub(crate) fn near(&self, key: &RecordKey, born: Option<Born>) -> Option<Told<Option<Entry>>> {
         if born.is_some() {
