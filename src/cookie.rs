@@ -178,7 +178,7 @@ impl CookieConfig {
         let parts = [
             self.name.as_bytes(),
             b"=",
-            id.encode_into(&mut chars).as_bytes(),
+            id.encode_into(&mut chars),
             self.attributes.as_bytes(),
             age.as_deref().unwrap_or_default().as_bytes(),
         ];

@@ -169,11 +169,13 @@ impl SessionId {
     /// The cookie's value: 47 characters of URL-safe base64, 58 where it was made while the store was away.
     pub(crate) fn encode(&self) -> String {
         let mut chars = [0; MAX_ID_CHARS];
-        self.encode_into(&mut chars).to_owned()
+        str::from_utf8(self.encode_into(&mut chars))
+            .expect("base64 is ASCII")
+            .to_owned()
     }
 
     /// The same, without an allocation.
-    pub(crate) fn encode_into<'a>(&self, chars: &'a mut [u8; MAX_ID_CHARS]) -> &'a str {
+    pub(crate) fn encode_into<'a>(&self, chars: &'a mut [u8; MAX_ID_CHARS]) -> &'a [u8] {
         let mut bytes = [0; LOCAL_ID_BYTES];
         bytes[0] = FORM_STORED;
         bytes[1..3].copy_from_slice(&self.bucket.0.to_be_bytes());
@@ -190,7 +192,7 @@ impl SessionId {
         let written = URL_SAFE_NO_PAD
             .encode_slice(bytes, chars)
             .expect("43 bytes are 58 characters");
-        str::from_utf8(&chars[..written]).expect("base64 is ASCII")
+        &chars[..written]
     }
 
     /// What the store knows this session by.

@@ -150,6 +150,11 @@ impl Record {
         (!user.is_empty()).then_some(user)
     }
 
+    /// Whether it is a user's: without looking at the name.
+    pub(crate) fn is_users(&self) -> bool {
+        !self.0.run(0).is_empty()
+    }
+
     /// When it was made.
     #[must_use]
     pub fn created_at(&self) -> SystemTime {
@@ -223,7 +228,7 @@ impl Record {
     #[must_use]
     pub fn kept_until(&self) -> SystemTime {
         self.ends_at()
-            + if self.user().is_some() {
+            + if self.is_users() {
                 KEPT_USER
             } else {
                 KEPT_STRANGER

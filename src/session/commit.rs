@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::Outcome;
 use super::area::Area;
-use super::context::Context;
+use super::context::{Context, lock};
 use super::finish::Finish;
 use super::info::Freshness;
 use super::login::Renewed;
@@ -182,11 +182,8 @@ impl Context {
         let ended = self.area.created(created.value)?;
         let id = id.born(self.area.store.birth(freshness));
         match kind {
-            Kind::User => self.area.events.created(self.area.store.now(), &record),
-            Kind::Demo => self
-                .area
-                .events
-                .demo_started(self.area.store.now(), &record),
+            Kind::User => self.area.events.created(record.created_at(), &record),
+            Kind::Demo => self.area.events.demo_started(record.created_at(), &record),
         }
         self.area
             .tell_ended(&ended, EndReason::Limit, record.address());
@@ -396,7 +393,7 @@ enum Written {
 async fn write_now(context: &Arc<Context>, changes: Changes, wait: Wait) -> Result<Written, Error> {
     let context = Arc::clone(context);
     Finish::new(async move {
-        let _writing = context.writing.lock().await;
+        let _writing = lock(&context.writing).await;
         let live = {
             let state = context.state();
             match &state.identity {

@@ -36,7 +36,7 @@ pub(super) fn tail(key: &RecordKey, mark: u8) -> [u8; KEY_BYTES] {
 pub(super) fn pack(key: &RecordKey, entry: &Entry) -> Packed {
     let tombstone: [u8; TOMBSTONE_HEAD];
     let (body, note, class): (&[u8], &[u8], _) = match entry {
-        Entry::Live(record) if record.user().is_some() => (record.bytes(), b"", Class::User),
+        Entry::Live(record) if record.is_users() => (record.bytes(), b"", Class::User),
         Entry::Live(record) => (record.bytes(), b"", Class::Stranger),
         Entry::Ended(ended) => {
             tombstone = tombstone_head(ended);
