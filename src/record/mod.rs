@@ -15,6 +15,8 @@ mod history;
 mod live;
 mod message;
 mod packed;
+#[cfg(feature = "redis")]
+mod splice;
 mod wire;
 
 pub use change::{After, Change, ChangeError, Changes, Clear, Guard, Op};
