@@ -82,7 +82,10 @@ pub(super) fn apply(
     let mut command = APPLY.command(attempt.with_text, keys_count, asked.len() + bytes);
     command.arg(keys.record(&apply.key));
     if let Some(user) = user {
-        command.arg(indexes + user);
+        let mut list = String::with_capacity(indexes.len() + user.len());
+        list.push_str(&indexes);
+        list.push_str(user);
+        command.arg(list);
     }
     command.arg(asked);
     if let Some(unchanged) = unchanged {
