@@ -15,6 +15,8 @@ mod history;
 mod live;
 mod message;
 mod packed;
+#[cfg(feature = "redis")]
+mod splice;
 mod text;
 mod wire;
 

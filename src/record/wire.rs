@@ -189,7 +189,7 @@ fn write_tombstone(tombstone: &Tombstone) -> Vec<u8> {
     out
 }
 
-fn begin_map(out: &mut Vec<u8>, parts: usize) {
+pub(super) fn begin_map(out: &mut Vec<u8>, parts: usize) {
     let parts =
         u32::try_from(parts).expect("fewer parts than bytes, and those are counted in 32 bits");
     write_map_len(out, parts).expect(MEMORY);
@@ -197,7 +197,7 @@ fn begin_map(out: &mut Vec<u8>, parts: usize) {
 
 /// A name behind its prefix, and a value, both in the older of MessagePack's two forms of byte strings: the unpackers of
 /// some stores know no other.
-fn put(out: &mut Vec<u8>, prefix: &[u8], name: &[u8], value: &[u8]) {
+pub(super) fn put(out: &mut Vec<u8>, prefix: &[u8], name: &[u8], value: &[u8]) {
     begin_run(out, prefix.len() + name.len());
     out.extend_from_slice(prefix);
     out.extend_from_slice(name);
@@ -233,7 +233,7 @@ fn read_parts(mut bytes: &[u8]) -> Result<Vec<NamedPart<'_>>, MalformedRecord> {
 
 /// A run in the older form of byte strings, and in no other: what one reader of a record takes and another does not would
 /// open for the one and could not be ended by the other.
-fn read_run<'a>(bytes: &mut &'a [u8]) -> Result<&'a [u8], MalformedRecord> {
+pub(super) fn read_run<'a>(bytes: &mut &'a [u8]) -> Result<&'a [u8], MalformedRecord> {
     let len = read_str_len(bytes).map_err(|_| MALFORMED)?;
     let (run, rest) = bytes.split_at_checked(len as usize).ok_or(MALFORMED)?;
     *bytes = rest;

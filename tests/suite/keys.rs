@@ -72,6 +72,7 @@ async fn inv13_no_request_lists_keys_configures_or_listens(store: OnRedis) {
             "ZCARD",
             "ZRANGE",
             "ZRANGEBYSCORE",
+            "ZRANK",
             "ZREM",
             "ZSCORE",
         ];

@@ -188,6 +188,7 @@ fn tries(prefix: &str) -> Vec<(&'static str, Cmd)> {
             "zrangebyscore",
             command(&["ZRANGEBYSCORE", &index, "0", "0"]),
         ),
+        ("zrank", command(&["ZRANK", &index, "x"])),
         ("zrem", command(&["ZREM", &index, "x"])),
         ("zscore", command(&["ZSCORE", &index, "x"])),
         ("time", command(&["TIME"])),

@@ -5,6 +5,7 @@
 mod delivery;
 mod ends;
 
+use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
 
 use hashbrown::HashSet;
@@ -237,12 +238,12 @@ impl Memory {
             return;
         }
         // Others may have added as well.
-        let mut changes = apply.changes.clone();
-        let mut adds = changes.each.iter_mut();
-        if let Some(sum) = sum
-            && let Some(change) = adds.find(|change| matches!(change.op, Op::Add(_)))
-        {
-            change.op = Op::Set(sum.to_string().into_bytes());
+        let mut changes = Cow::Borrowed(&apply.changes);
+        if let Some(sum) = sum {
+            let mut adds = changes.to_mut().each.iter_mut();
+            if let Some(change) = adds.find(|change| matches!(change.op, Op::Add(_))) {
+                change.op = Op::Set(sum.to_string().into_bytes());
+            }
         }
         if let Ok(changed) = record.changed(&changes, apply.seen.as_ref()) {
             self.leases.put(&apply.key, changed);

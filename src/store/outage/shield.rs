@@ -208,18 +208,12 @@ impl Shield {
                 Course::Away => return Err(away.error()),
                 Course::Ask => {}
             }
-            let kept = (!away.refuses(apply.key.kind)).then(|| Apply {
-                key: apply.key,
-                changes: apply.changes.clone(),
-                seen: apply.seen.clone(),
-                read: None,
-            });
             match budget.wait(self.store.apply(apply.clone())).await {
                 Ok(applied) => {
                     part.answered(sent);
-                    if let (Applied::Saved(sum), Some(kept)) = (&applied, kept) {
+                    if let (Applied::Saved(sum), false) = (&applied, away.refuses(apply.key.kind)) {
                         let then = away.moment();
-                        away.memory(bucket).applied(&kept, *sum, mark, then);
+                        away.memory(bucket).applied(&apply, *sum, mark, then);
                     }
                     return Ok(Told::live(applied));
                 }

@@ -6,18 +6,15 @@ use redis::Cmd;
 
 use super::keys::Keyspace;
 use super::script::{
-    APPEND, APPLY, BEAT, CREATE, CREATE_DEMO, DEMO, END_ONE, END_USER, LIST, RECORD, REPLACE, SPEND,
+    APPEND, BEAT, CREATE, CREATE_DEMO, DEMO, END_ONE, END_USER, LIST, RECORD, REPLACE, SPEND,
 };
 use super::servers::Attempt;
 use crate::clock::{micros, span_micros};
 use crate::id::{Bucket, Kind, RecordKey, UserId};
-use crate::record::{
-    Activity, Change, Changes, End, EndReason, Guard, HistoryEntry, Op, Record, Seen, cut,
-    wire_address, wire_agent,
-};
+use crate::record::{Activity, End, EndReason, HistoryEntry, Seen, cut, wire_address, wire_agent};
 use crate::store::rules::{listed_for, signed_in_at};
 use crate::store::{
-    Append, Apply, AtLimit, Create, EndScope, EndSessions, Limit, Renewal, Replace, Spend,
+    Append, AtLimit, Create, EndScope, EndSessions, Limit, Renewal, Replace, Spend,
 };
 
 /// What a user may have who has no limit: every list has a bound, and a script that ends all of a user's sessions must
@@ -115,85 +112,6 @@ pub(super) fn spend(keys: &Keyspace, spend: &Spend, attempt: &Attempt) -> Cmd {
     command
 }
 
-/// What a record becomes if it is still as it was read, worked out here, so that the server need not take it apart.
-pub(super) struct Unchanged<'a> {
-    read: &'a Record,
-    bytes: Vec<u8>,
-    after: Record,
-    /// What an addition came to.
-    pub(super) sum: Option<i64>,
-}
-
-impl<'a> Unchanged<'a> {
-    /// A record that is larger is not sent twice for this.
-    const LARGEST: usize = 4096;
-
-    /// `None` where it was not read from here, or what is to be done cannot be done to it: the server decides then.
-    pub(super) fn of(apply: &'a Apply, limit: usize) -> Option<Self> {
-        let read = apply.read.as_ref()?;
-        if read.tail().is_empty() || read.tail().len() > Self::LARGEST {
-            return None;
-        }
-        let after = read.changed(&apply.changes, apply.seen.as_ref()).ok()?;
-        let bytes = after.to_bytes();
-        (bytes.len() <= limit).then(|| Self {
-            sum: after.sum(&apply.changes),
-            read,
-            bytes,
-            after,
-        })
-    }
-}
-
-pub(super) fn apply(
-    keys: &Keyspace,
-    limit: usize,
-    apply: &Apply,
-    unchanged: Option<&Unchanged<'_>>,
-    attempt: &Attempt,
-) -> Cmd {
-    let user = unchanged.and_then(|unchanged| match apply.key.kind {
-        Kind::User => unchanged.read.user(),
-        Kind::Demo => None,
-    });
-    let indexes = keys.indexes(apply.key.kind, apply.key.bucket);
-    let bytes = unchanged.map_or(0, |unchanged| {
-        unchanged.bytes.len() + unchanged.read.tail().len()
-    });
-    let mut command = APPLY.command(attempt.with_text, 1 + usize::from(user.is_some()), bytes);
-    command.arg(keys.record(&apply.key));
-    if let Some(user) = user {
-        command.arg(format!("{indexes}{user}"));
-    }
-    command.arg(attempt.not_after);
-    match unchanged {
-        None => {
-            for _ in 0..5 {
-                command.arg("");
-            }
-        }
-        Some(Unchanged {
-            read, bytes, after, ..
-        }) => {
-            command
-                .arg(read.tail())
-                .arg(micros(read.ends_at()))
-                .arg(bytes);
-            if read.ends_at() == after.ends_at() {
-                command.arg("").arg("");
-            } else {
-                command
-                    .arg(millis(micros(after.kept_until())))
-                    .arg(micros(after.ends_at()));
-            }
-        }
-    }
-    command.arg(indexes).arg(limit);
-    push_seen(&mut command, apply.seen.as_ref());
-    push_changes(&mut command, &apply.changes);
-    command
-}
-
 pub(super) fn replace(
     keys: &Keyspace,
     limit_bytes: usize,
@@ -223,7 +141,7 @@ pub(super) fn replace(
             Renewal::SignIn(_) => "sign_in",
             Renewal::Adopted(_) => "adopt",
         });
-    push_seen(&mut command, Some(seen));
+    command.arg(seen_text(seen));
     match renewal {
         Renewal::SameSession => {}
         Renewal::Adopted(user) => {
@@ -394,47 +312,15 @@ fn limit(limit: Option<Limit>) -> (u32, &'static str) {
     }
 }
 
-/// Instant, address and agent in one, or nothing.
-fn push_seen(command: &mut Cmd, seen: Option<&Seen>) {
-    let Some(seen) = seen else {
-        command.arg("");
-        return;
-    };
+/// Instant, address and agent in one.
+pub(super) fn seen_text(seen: &Seen) -> String {
     let address = seen.address.as_deref().filter(|text| !text.is_empty());
     let address = address.map_or(Cow::Borrowed("-"), wire_address);
     let agent = seen.agent.as_deref().map_or("", wire_agent);
-    command.arg(format!("{} {address} {agent}", micros(seen.at)));
-}
-
-fn push_changes(command: &mut Cmd, changes: &Changes) {
-    match &changes.clear {
-        None => {
-            command.arg("");
-        }
-        Some(clear) => {
-            command.arg(clear.keep.len());
-            for name in &clear.keep {
-                command.arg(&**name);
-            }
-        }
-    }
-    for Change { name, guard, op } in &changes.each {
-        let (words, read): ([&str; 3], &[u8]) = match guard {
-            Guard::Any => (["set", "remove", "add"], b""),
-            Guard::Unchanged(None) => (["set-", "remove-", "add-"], b""),
-            Guard::Unchanged(Some(read)) => (["set=", "remove=", "add="], read),
-        };
-        command.arg(&**name);
-        match op {
-            Op::Set(json) => command.arg(words[0]).arg(&**json),
-            Op::Remove => command.arg(words[1]).arg(""),
-            Op::Add(by) => command.arg(words[2]).arg(by),
-        };
-        command.arg(read);
-    }
+    format!("{} {address} {agent}", micros(seen.at))
 }
 
 /// Milliseconds for an expiry: never before the instant.
-const fn millis(micros: u64) -> u64 {
+pub(super) const fn millis(micros: u64) -> u64 {
     micros / 1000 + 1
 }

@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -21,12 +21,17 @@ use super::health::Health;
 #[cfg(feature = "sentinel")]
 use super::sentinel::Sentinel;
 use super::target::name;
+use crate::clock::span_micros;
 
 /// After a connection could not be made, the next attempt comes no sooner.
 const PACE: Duration = Duration::from_millis(20);
 
 /// A connection that nobody used for so many milliseconds is looked at before something is handed to it.
 const QUIET: u32 = 10;
+
+/// A connection that gave an answer so many microseconds ago is not looked at: it may have been cut since, as it may be
+/// while a command is on its way, which takes no less.
+const JUST_NOW: u64 = 100;
 
 /// What every server answers: its clock.
 pub(super) static TIME: LazyLock<Cmd> = LazyLock::new(|| redis::cmd("TIME"));
@@ -46,6 +51,36 @@ struct Line {
     zero: Instant,
     /// When something was sent last, in milliseconds since `zero`.
     used: AtomicU32,
+    /// When it answered last, in microseconds since `zero`; 0: not yet.
+    answered: AtomicU64,
+}
+
+impl Line {
+    fn new(generation: u64, clock: Arc<ServerClock>) -> Self {
+        Self {
+            generation,
+            clock,
+            zero: Instant::now(),
+            used: AtomicU32::new(0),
+            answered: AtomicU64::new(0),
+        }
+    }
+
+    fn micros(&self, now: Instant) -> u64 {
+        span_micros(now.saturating_duration_since(self.zero))
+    }
+
+    fn answers(&self, now: Instant) {
+        self.answered
+            .store(self.micros(now).max(1), Ordering::Relaxed);
+    }
+
+    fn has_just_answered(&self, now: Instant) -> bool {
+        match self.answered.load(Ordering::Relaxed) {
+            0 => false,
+            answered => self.micros(now).saturating_sub(answered) < JUST_NOW,
+        }
+    }
 }
 
 impl Connection {
@@ -71,6 +106,11 @@ impl Connection {
         now.wrapping_sub(used) >= QUIET
     }
 
+    /// Whether it gave an answer a moment ago.
+    pub(super) fn has_just_answered(&self, now: Instant) -> bool {
+        self.line.has_just_answered(now)
+    }
+
     /// Whether it is known to be dead, so that what is sent now never leaves.
     ///
     /// The client library keeps that to itself, except that a dead connection refuses a command at once. So a harmless
@@ -91,7 +131,11 @@ impl Connection {
     ) -> Result<Value, RedisError> {
         // The library's own timer, so that there is but one.
         self.multiplexed.set_response_timeout(wait);
-        self.multiplexed.send_packed_command(command).await
+        let reply = self.multiplexed.send_packed_command(command).await;
+        if reply.is_ok() {
+            self.line.answers(Instant::now());
+        }
+        reply
     }
 
     /// Sends several commands in one go. Each has its own reply.
@@ -287,13 +331,8 @@ impl Manager {
             .map_err(|error| at(&self.door.name(), &error))?;
         Ok(Connection {
             multiplexed,
-            line: Arc::new(Line {
-                // As of now, for the server has just answered: what was given up before is not this one.
-                generation: self.health.generation(),
-                clock,
-                zero: Instant::now(),
-                used: AtomicU32::new(0),
-            }),
+            // As of now, for the server has just answered: what was given up before is not this one.
+            line: Arc::new(Line::new(self.health.generation(), clock)),
         })
     }
 }
@@ -327,5 +366,22 @@ impl ManageConnection for Manager {
 
     fn has_broken(&self, connection: &mut Connection) -> bool {
         self.health.is_given_up(connection.generation())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_answered_a_moment_ago_is_not_looked_at_and_who_did_not_is() {
+        let line = Line::new(0, Arc::new(ServerClock::new(Instant::now())));
+        let at = |micros| line.zero + Duration::from_micros(micros);
+        assert!(!line.has_just_answered(at(0)));
+        line.answers(at(0));
+        assert!(line.has_just_answered(at(JUST_NOW)));
+        line.answers(at(5_000_000));
+        assert!(line.has_just_answered(at(5_000_000 + JUST_NOW - 1)));
+        assert!(!line.has_just_answered(at(5_000_000 + JUST_NOW)));
     }
 }

@@ -12,6 +12,7 @@ mod ask;
 mod beat;
 mod builder;
 mod call;
+mod change;
 mod clock;
 #[cfg(feature = "cluster")]
 mod cluster;
@@ -45,7 +46,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 pub use builder::RedisStoreBuilder;
 
-use self::ask::Unchanged;
+use self::change::Unchanged;
 use self::clock::StoreClock;
 use self::failure::CallError;
 use self::heart::Hearts;
@@ -327,10 +328,10 @@ impl SessionStore for RedisStore {
             .0
             .servers
             .send(apply.key.bucket, self.until(), Again::Never, |attempt| {
-                ask::apply(keys, limit, &apply, unchanged.as_ref(), attempt)
+                change::apply(keys, limit, &apply, unchanged.as_ref(), attempt)
             })
             .await?;
-        if let (redis::Value::BulkString(_), Some(unchanged)) = (&reply.value, &unchanged) {
+        if let (redis::Value::Int(1), Some(unchanged)) = (&reply.value, &unchanged) {
             return Ok(Applied::Saved(unchanged.sum));
         }
         match Answer::new(reply.value).and_then(|answer| reply::applied(&answer, self.lost())) {

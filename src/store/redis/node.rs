@@ -177,7 +177,8 @@ impl Node {
             Err(cause) => return call.without_connection(began, Instant::now(), cause),
         };
         let now = Instant::now();
-        if (connection.was_quiet(now) || call.is_last()) && connection.is_dead() {
+        let is_risky = call.is_last() && !connection.has_just_answered(now);
+        if (connection.was_quiet(now) || is_risky) && connection.is_dead() {
             self.health.give_up(connection.generation());
             let cause = failure(format!("{}: the connection was cut", self.name));
             return call.dead(now, cause);

@@ -1,7 +1,7 @@
 //! The rights in Redis that the README names are enough, and none of them is too many.
 
-use sessile::record::{Changes, MessageBounds, MessageId, NewMessage, NewRecord, Record};
-use sessile::store::{Append, Create, EndScope, Limit, Part, Spend, StoreError};
+use sessile::record::{Changes, Entry, MessageBounds, MessageId, NewMessage, NewRecord, Record};
+use sessile::store::{Append, Apply, Create, EndScope, Limit, Part, Spend, StoreError};
 use sessile::{AtLimit, Kind, RedisStore, SessionStore};
 
 use super::fixture::{HOUR, change, creation, end, made, new_record, regeneration, set, touch};
@@ -78,7 +78,16 @@ async fn everything(store: &RedisStore) -> Result<(), StoreError> {
         };
         let key = create.key;
         store.create(create).await?;
-        store.load(key).await?;
+        let read = match store.load(key).await? {
+            Some(Entry::Live(record)) => Some(record),
+            Some(Entry::Ended(_)) | None => None,
+        };
+        // A change of what was read asks the server for less, and otherwise.
+        let apply = Apply {
+            read,
+            ..change(key, set("b", "1"))
+        };
+        store.apply(apply).await?;
         store.load_each(&[key, key]).await?;
         store.apply(change(key, set("a", "1"))).await?;
         store.apply(touch(store, key)).await?;

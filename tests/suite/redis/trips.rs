@@ -232,6 +232,7 @@ async fn r69_no_request_sends_what_looks_at_many_keys_or_at_the_server() {
         "ZCARD",
         "ZRANGE",
         "ZRANGEBYSCORE",
+        "ZRANK",
         "ZREM",
         "ZSCORE",
     ];

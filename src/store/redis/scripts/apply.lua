@@ -1,8 +1,15 @@
 
 -- Something has changed since, or nobody had read it.
+--
+-- asked 1 not-after  2 what a user's index begins with ('': there is none)  3 the most bytes that a record may grow to
+--       4 seen, or '': no touch  5 false: no clear; else the names that stay at one
+--       6 … for each change: name, what to do ('set', 'remove', 'add') with its condition behind it ('=' unchanged,
+--       '-' absent), with what, what was read
 
-local now = time[1] * 1000000 + time[2]
-local key = KEYS[1]
+local asked = cmsgpack.unpack(ARGV[1])
+if now > asked[1] then
+  return { 'late' }
+end
 local bytes = get(key)
 if not bytes then
   return { 'absent' }
@@ -16,8 +23,8 @@ if record.ends <= now then
 end
 local digest = string.sub(key, -43)
 local index
-if record.user ~= '' and ARGV[7] ~= '' then
-  index = ARGV[7] .. record.user
+if record.user ~= '' and asked[2] ~= '' then
+  index = asked[2] .. record.user
   if not redis.call('ZSCORE', index, digest) then
     really_absent(key, index)
     return { 'absent' }
@@ -25,23 +32,22 @@ if record.user ~= '' and ARGV[7] ~= '' then
 end
 
 local parts = record.parts
-local stays, next_arg = nil, 11
-if ARGV[10] ~= '' then
+local stays
+if asked[5] then
   stays = {}
-  for _ = 1, tonumber(ARGV[10]) do
-    stays[ARGV[next_arg]] = true
-    next_arg = next_arg + 1
+  for _, name in ipairs(asked[5]) do
+    stays[name] = true
   end
 end
 
 local set, sum = {}, ''
-for at = next_arg, #ARGV, 4 do
-  local name, op, value = ARGV[at], ARGV[at + 1], ARGV[at + 2]
+for at = 6, #asked, 4 do
+  local name, op, value = asked[at], asked[at + 1], asked[at + 2]
   local part = 'd:' .. name
   local current = parts[part]
   if stays and not stays[name] then current = nil end
   local condition = string.sub(op, -1)
-  if (condition == '=' and current ~= ARGV[at + 3]) or (condition == '-' and current ~= nil) then
+  if (condition == '=' and current ~= asked[at + 3]) or (condition == '-' and current ~= nil) then
     return { 'conflict' }
   end
   local what = string.sub(op, 1, 1)
@@ -66,10 +72,10 @@ end
 for part, value in pairs(set) do
   parts[part] = value or nil
 end
-local touched = ARGV[9] ~= '' and saw(record, ARGV[9])
+local touched = asked[4] ~= '' and saw(record, asked[4])
 local packed = cmsgpack.pack(parts)
 -- What a lowered limit no longer allows goes on living, and may shrink.
-if #ARGV > 10 and #packed > #bytes and #packed > tonumber(ARGV[8]) then
+if (stays or #asked > 5) and #packed > #bytes and #packed > asked[3] then
   return { 'too_large' }
 end
 

@@ -1,39 +1,37 @@
 -- Changes values, and what a touch changes, of a live session: all of it or nothing.
 --
 -- KEYS  1 the record; if what was read is given and is a user's, also 2 the index
--- ARGV  1 not-after  2 the record as it was read, or ''  3 its end  4 the record after the changes
---       5 until when that is kept, ms; '': as long as before  6 its end; '': as before
---       7 what a user's index begins with ('': there is none)  8 the most bytes that a record may grow to
---       9 seen, or '': no touch  10 '': no clear; else how many names stay at one, n
---       11 … those names, then for each change: name, what to do ('set', 'remove', 'add') with its condition behind it
---       ('=' unchanged, '-' absent), with what, what was read
--- Gives same | saved, sum | over, now, bytes | absent | malformed | conflict | no_integer | too_large | late
+-- ARGV  1 what is asked, in one: see apply.lua; if what was read is given, also
+--       2 before this instant, which is neither late nor past its end  3 the record as it was read
+--       4 the record after the changes; if its end moves, also  5 until when that is kept, ms  6 its end
+-- Gives 1: done, and nothing had changed | saved, sum | over, now, bytes | absent | malformed | conflict | no_integer
+--       | too_large | late
 --
 -- One script, since what is changed was checked before: it exists, is not over, is listed, and is what was read. The
 -- index is derived from the record: same tag, same slot.
 --
 -- Where nothing has changed since the record was read, which is nearly always, what it becomes was worked out by whoever
 -- read it, and nothing is taken apart here: that is a third of the time. It comes first, for the functions below cost
--- time too.
+-- time too; so does every argument, which is why there are few. A place in the list is asked for, and not the score, which
+-- the server would write out as text.
 
 local time = redis.call('TIME')
-if time[1] * 1000000 + time[2] > tonumber(ARGV[1]) then
-  return { 'late' }
-end
-if ARGV[2] ~= '' and redis.pcall('GET', KEYS[1]) == ARGV[2] and time[1] * 1000000 + time[2] < tonumber(ARGV[3])
-  and (not KEYS[2] or redis.call('ZSCORE', KEYS[2], string.sub(KEYS[1], -43))) then
+local now = time[1] * 1000000 + time[2]
+local key, list, after = KEYS[1], KEYS[2], ARGV[4]
+if after and now < tonumber(ARGV[2]) and redis.pcall('GET', key) == ARGV[3]
+  and (not list or redis.call('ZRANK', list, string.sub(key, -43))) then
   local done
-  if ARGV[5] == '' then
-    done = redis.pcall('SET', KEYS[1], ARGV[4], 'KEEPTTL')
+  if ARGV[5] then
+    done = redis.pcall('SET', key, after, 'PXAT', ARGV[5])
   else
-    done = redis.pcall('SET', KEYS[1], ARGV[4], 'PXAT', ARGV[5])
+    done = redis.pcall('SET', key, after, 'KEEPTTL')
   end
   if done.ok then
-    if KEYS[2] and ARGV[6] ~= '' then
+    if list and ARGV[6] then
       -- XX: it must not come back into a list that it was taken out of.
-      redis.call('ZADD', KEYS[2], 'XX', ARGV[6], string.sub(KEYS[1], -43))
+      redis.call('ZADD', list, 'XX', ARGV[6], string.sub(key, -43))
     end
-    return 'same'
+    return 1
   end
 end
 
