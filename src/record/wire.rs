@@ -253,11 +253,11 @@ fn read_record(
         version,
         handle,
         created,
-        signed_in: match meta.word()? {
-            "-" => 0,
+        signed_in: match meta.bytes() {
+            b"-" => 0,
             since => at(created, since)?,
         },
-        absolute: at(created, meta.word()?)?,
+        absolute: at(created, meta.bytes())?,
         idle: meta.number()?,
         touch: meta.number()?,
         flags: meta.number()?,
@@ -317,11 +317,25 @@ fn after(created: u64, instant: u64) -> i64 {
 }
 
 /// The instant so long after `created`.
-fn at(created: u64, after: &str) -> Result<u64, MalformedRecord> {
-    let after: i64 = after.parse().map_err(|_| MALFORMED)?;
-    created
-        .checked_add_signed(after)
-        .filter(|micros| *micros < LATEST)
+fn at(created: u64, after: &[u8]) -> Result<u64, MalformedRecord> {
+    let instant = match after {
+        [b'-', before @ ..] => created.checked_sub(digits(before)?),
+        after => created.checked_add(digits(after)?),
+    };
+    instant.filter(|micros| *micros < LATEST).ok_or(MALFORMED)
+}
+
+/// A number in decimal digits and nothing else: not the signs that Rust's own parser takes, for no script does.
+fn digits(word: &[u8]) -> Result<u64, MalformedRecord> {
+    if word.is_empty() {
+        return Err(MALFORMED);
+    }
+    word.iter()
+        .try_fold(0_u64, |number, byte| {
+            let digit = byte.wrapping_sub(b'0');
+            let more = number.checked_mul(10)?.checked_add(digit.into())?;
+            (digit < 10).then_some(more)
+        })
         .ok_or(MALFORMED)
 }
 
@@ -329,19 +343,21 @@ fn at(created: u64, after: &str) -> Result<u64, MalformedRecord> {
 struct Fields<'a>(&'a [u8]);
 
 impl<'a> Fields<'a> {
-    fn word(&mut self) -> Result<&'a str, MalformedRecord> {
-        let end = self
-            .0
-            .iter()
-            .position(|&byte| byte == b' ')
-            .unwrap_or(self.0.len());
-        let (word, rest) = self.0.split_at(end);
-        self.0 = rest.get(1..).unwrap_or_default();
-        str::from_utf8(word).map_err(|_| MALFORMED)
+    fn bytes(&mut self) -> &'a [u8] {
+        let (word, rest) = match memchr::memchr(b' ', self.0) {
+            Some(end) => (&self.0[..end], &self.0[end + 1..]),
+            None => (self.0, &b""[..]),
+        };
+        self.0 = rest;
+        word
     }
 
-    fn number<N: std::str::FromStr>(&mut self) -> Result<N, MalformedRecord> {
-        self.word()?.parse().map_err(|_| MALFORMED)
+    fn word(&mut self) -> Result<&'a str, MalformedRecord> {
+        str::from_utf8(self.bytes()).map_err(|_| MALFORMED)
+    }
+
+    fn number<N: TryFrom<u64>>(&mut self) -> Result<N, MalformedRecord> {
+        N::try_from(digits(self.bytes())?).map_err(|_| MALFORMED)
     }
 
     fn micros(&mut self) -> Result<u64, MalformedRecord> {
@@ -355,7 +371,7 @@ impl<'a> Fields<'a> {
     }
 
     fn handle(&mut self) -> Result<Handle, MalformedRecord> {
-        self.number()
+        self.word()?.parse().map_err(|_| MALFORMED)
     }
 
     /// A text that its length goes before, for it may hold spaces.
@@ -427,6 +443,18 @@ mod tests {
             put(&mut out, b"", name, &[value, more].concat());
         }
         out
+    }
+
+    #[test]
+    fn inv14_a_number_is_digits_alone() {
+        assert_eq!(digits(b"18446744073709551615"), Ok(u64::MAX));
+        for word in ["", "+5", "-5", " 5", "5 ", "0x5", "18446744073709551616"] {
+            assert_eq!(digits(word.as_bytes()), Err(MALFORMED), "{word:?}");
+        }
+        assert_eq!(at(7, b"-7"), Ok(0));
+        for after in [&b"-8"[..], b"--7", b"+1", b"9007199254740992"] {
+            assert_eq!(at(7, after), Err(MALFORMED));
+        }
     }
 
     #[test]
