@@ -196,13 +196,8 @@ impl Record {
     }
 
     fn idle_end_micros(&self) -> u64 {
-        let end = self
-            .0
-            .u64(at::SEEN)
-            .saturating_add(self.0.u64(at::IDLE))
-            .saturating_add(self.0.u64(at::TOUCH));
-        // The year 2255: far from any clock, and still an instant on every platform.
-        end.min(1 << 53)
+        let at = |at| self.0.u64(at);
+        idle_end(at(at::SEEN), at(at::IDLE), at(at::TOUCH))
     }
 
     /// The earlier of the two ends.
@@ -227,12 +222,7 @@ impl Record {
     /// stranger's.
     #[must_use]
     pub fn kept_until(&self) -> SystemTime {
-        self.ends_at()
-            + if self.is_users() {
-                KEPT_USER
-            } else {
-                KEPT_STRANGER
-            }
+        kept_after(self.ends_at(), self.is_users())
     }
 
     /// The last request that was recorded.
@@ -406,11 +396,6 @@ impl Record {
         Self(draft.write(self.0.parts()))
     }
 
-    /// A record at the front of `bytes`, written by this crate; what follows it is the owner's.
-    pub(crate) const fn from_shared(bytes: Arc<[u8]>) -> Self {
-        Self(Packed::from_shared(bytes))
-    }
-
     /// The bytes of the record alone.
     pub(crate) fn bytes(&self) -> &[u8] {
         self.0.bytes()
@@ -429,6 +414,18 @@ impl Record {
     pub(super) const fn packed(&self) -> &Packed {
         &self.0
     }
+}
+
+/// When a session ends that was last seen then, all in microseconds.
+pub(super) fn idle_end(seen: u64, idle: u64, touch: u64) -> u64 {
+    let end = seen.saturating_add(idle).saturating_add(touch);
+    // The year 2255: far from any clock, and still an instant on every platform.
+    end.min(1 << 53)
+}
+
+/// Until when a store keeps a record that ends then.
+pub(super) fn kept_after(ends_at: SystemTime, is_users: bool) -> SystemTime {
+    ends_at + if is_users { KEPT_USER } else { KEPT_STRANGER }
 }
 
 fn is_demo(part: &Part<'_>) -> bool {

@@ -9,6 +9,7 @@
 //! 4. An [`Entry`] is what stands under a key: a live record, or the [`Tombstone`] that took its place.
 
 mod change;
+mod compact;
 mod end;
 mod entry;
 mod history;
@@ -21,6 +22,7 @@ mod text;
 mod wire;
 
 pub use change::{After, Change, ChangeError, Changes, Clear, Guard, Op};
+pub(crate) use compact::{Common, Own};
 pub(crate) use end::cut;
 pub use end::{End, EndReason};
 pub use entry::{Entry, Tombstone};

@@ -82,9 +82,14 @@ pub(super) enum Family {
 pub(super) struct Packed(Arc<[u8]>);
 
 impl Packed {
-    /// A record at the front of `bytes`, written by this module; what follows it is the owner's.
+    /// A record at the front of `bytes`, in the form of this module; what follows it is the owner's.
     pub(super) const fn from_shared(bytes: Arc<[u8]>) -> Self {
         Self(bytes)
+    }
+
+    /// All of its memory, with what its owner put behind it.
+    pub(super) fn shared(&self) -> Arc<[u8]> {
+        Arc::clone(&self.0)
     }
 
     pub(super) fn size(&self) -> usize {
@@ -96,6 +101,10 @@ impl Packed {
             .try_into()
             .expect("sixteen bytes");
         Handle::from(Uuid::from_bytes(bytes))
+    }
+
+    pub(super) fn version(&self) -> u8 {
+        self.0[at::VERSION]
     }
 
     pub(super) fn flags(&self) -> u8 {
@@ -115,7 +124,7 @@ impl Packed {
     /// All of it, to be changed and written anew.
     pub(super) fn draft(&self) -> Draft<'_> {
         Draft {
-            version: self.0[at::VERSION],
+            version: self.version(),
             flags: self.0[at::FLAGS],
             handle: self.handle(),
             created: self.u64(at::CREATED),
@@ -171,7 +180,7 @@ impl Packed {
         u32::from_le_bytes(self.0[at..at + 4].try_into().expect("four bytes")) as usize
     }
 
-    fn u16(&self, at: usize) -> usize {
+    pub(super) fn u16(&self, at: usize) -> usize {
         usize::from(u16::from_le_bytes(
             self.0[at..at + 2].try_into().expect("two bytes"),
         ))

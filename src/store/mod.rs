@@ -7,6 +7,7 @@
 mod allowance;
 mod beat;
 mod command;
+mod commons;
 #[cfg(feature = "test-util")]
 pub mod conformance;
 mod counts;
@@ -20,10 +21,13 @@ mod memory;
 mod near;
 mod outage;
 mod packed;
+mod pool;
 #[cfg(feature = "redis")]
 pub(crate) mod redis;
 pub mod rules;
 mod shelf;
+mod users;
+mod waste;
 mod wheel;
 #[cfg(feature = "test-util")]
 pub mod wrappers;

@@ -1,16 +1,17 @@
-//! An entry of the memory: its bytes, and behind them its key and its mark, in one allocation.
+//! An entry of the memory as a run of bytes: its key, its mark, and what it is.
 
-use std::sync::Arc;
+use std::time::SystemTime;
 
+use super::commons::{Commons, Number};
 use crate::clock::{instant, micros};
 use crate::id::{Bucket, Digest, Kind, RecordKey};
-use crate::record::{End, EndReason, Entry, Record, Tombstone};
+use crate::record::{Common, End, EndReason, Entry, Own, Record, Tombstone};
 
-/// Behind the bytes of an entry stand its digest, its bucket and its mark.
-pub(super) const KEY_BYTES: usize = 32 + 2 + 1;
-
-/// An entry with its key, in one allocation: eight bytes of a table instead of fifty.
-pub(super) type Packed = Arc<[u8]>;
+/// Where the parts of the head begin: the digest is the first.
+const BUCKET: usize = 32;
+const MARK: usize = 34;
+const LENGTH: usize = 35;
+const HEAD: usize = 39;
 
 /// What an entry is worth when there is no room, least first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,54 +21,116 @@ pub(super) enum Class {
     User = 2,
 }
 
-fn mark(kind: Kind, class: Class) -> u8 {
-    (kind as u8) | (class as u8) << 1
+/// An entry that is to be written.
+pub(super) enum Body<'a> {
+    Live(Number, &'a Record),
+    Ended(&'a Tombstone),
 }
 
-/// What stands behind the entry's bytes.
-pub(super) fn tail(key: &RecordKey, mark: u8) -> [u8; KEY_BYTES] {
-    let mut tail = [0; KEY_BYTES];
-    tail[..32].copy_from_slice(key.digest.as_bytes());
-    tail[32..34].copy_from_slice(&key.bucket.get().to_be_bytes());
-    tail[34] = mark | (key.kind as u8);
-    tail
+/// An entry that is looked at in its place.
+pub(super) enum View<'a> {
+    Live(Common<'a>, Own<'a>),
+    Ended(Tombstone),
 }
 
-pub(super) fn pack(key: &RecordKey, entry: &Entry) -> Packed {
-    let tombstone: [u8; TOMBSTONE_HEAD];
-    let (body, note, class): (&[u8], &[u8], _) = match entry {
-        Entry::Live(record) if record.is_users() => (record.bytes(), b"", Class::User),
-        Entry::Live(record) => (record.bytes(), b"", Class::Stranger),
-        Entry::Ended(ended) => {
-            tombstone = tombstone_head(ended);
-            let note = ended.end.note.as_deref().unwrap_or_default().as_bytes();
-            (&tombstone, note, Class::Tombstone)
+impl Body<'_> {
+    pub(super) fn class(&self) -> Class {
+        match self {
+            Self::Live(_, record) if record.is_users() => Class::User,
+            Self::Live(..) => Class::Stranger,
+            Self::Ended(_) => Class::Tombstone,
         }
-    };
-    let tail = tail(key, mark(key.kind, class));
-    let len = body.len() + note.len() + KEY_BYTES;
-    let mut packed: Packed = std::iter::repeat_n(0, len).collect();
-    let bytes = Arc::get_mut(&mut packed).expect("nobody else has it yet");
-    let (front, back) = bytes.split_at_mut(body.len());
-    front.copy_from_slice(body);
-    let (middle, end) = back.split_at_mut(note.len());
-    middle.copy_from_slice(note);
-    end.copy_from_slice(&tail);
-    packed
-}
+    }
 
-pub(super) fn unpack(packed: &Packed) -> Option<Entry> {
-    match class_of(packed) {
-        Class::Stranger | Class::User => Some(Entry::Live(Record::from_shared(Arc::clone(packed)))),
-        Class::Tombstone => read_tombstone(&packed[..packed.len() - KEY_BYTES]).map(Entry::Ended),
+    /// How many bytes it takes with its key.
+    pub(super) fn len(&self) -> usize {
+        let body = match self {
+            Self::Live(_, record) => size_of::<Number>() + record.own_len(),
+            Self::Ended(tombstone) => {
+                let note = tombstone.end.note.as_deref().unwrap_or_default();
+                let successor = if tombstone.successor.is_some() { 32 } else { 0 };
+                TOMBSTONE + successor + note.len()
+            }
+        };
+        HEAD + body
+    }
+
+    pub(super) fn write(&self, key: &RecordKey, place: &mut [u8]) {
+        let len = self.len();
+        place[..BUCKET].copy_from_slice(key.digest.as_bytes());
+        place[BUCKET..MARK].copy_from_slice(&key.bucket.get().to_be_bytes());
+        place[MARK] = (key.kind as u8) | (self.class() as u8) << 1;
+        let length = u32::try_from(len).expect("a store's record limit is far below 4 GiB");
+        place[LENGTH..HEAD].copy_from_slice(&length.to_le_bytes());
+        let body = &mut place[HEAD..len];
+        match self {
+            Self::Live(common, record) => {
+                let (number, rest) = body.split_at_mut(size_of::<Number>());
+                number.copy_from_slice(&common.to_le_bytes());
+                record.write_own(rest);
+            }
+            Self::Ended(tombstone) => write_tombstone(tombstone, body),
+        }
     }
 }
 
-/// Reason, instant, handle, whether there is a successor, and which; the note stands behind.
-const TOMBSTONE_HEAD: usize = 1 + 8 + 16 + 1 + 32;
+impl View<'_> {
+    pub(super) fn entry(self) -> Option<Entry> {
+        match self {
+            Self::Live(common, own) => own.with(&common).map(Entry::Live),
+            Self::Ended(tombstone) => Some(Entry::Ended(tombstone)),
+        }
+    }
 
-fn tombstone_head(tombstone: &Tombstone) -> [u8; TOMBSTONE_HEAD] {
-    let mut head = [0; TOMBSTONE_HEAD];
+    /// As [`Entry::kept_until`].
+    pub(super) fn kept_until(&self) -> SystemTime {
+        match self {
+            Self::Live(common, own) => own.kept_until(common),
+            Self::Ended(tombstone) => tombstone.kept_until(),
+        }
+    }
+
+    /// Whether it is a session that goes on at that time.
+    pub(super) fn is_live(&self, now: SystemTime) -> bool {
+        match self {
+            Self::Live(common, own) => own.ends_at(common) > micros(now),
+            Self::Ended(_) => false,
+        }
+    }
+}
+
+/// What is in a place.
+pub(super) fn view<'a>(place: &'a [u8], commons: &'a Commons) -> Option<View<'a>> {
+    let length = place[LENGTH..].first_chunk()?;
+    let body = place.get(HEAD..u32::from_le_bytes(*length) as usize)?;
+    match class_of(place) {
+        Class::Stranger | Class::User => {
+            let (number, own) = body.split_first_chunk()?;
+            Some(View::Live(
+                commons.get(Number::from_le_bytes(*number)),
+                Own::read(own)?,
+            ))
+        }
+        Class::Tombstone => read_tombstone(body).map(View::Ended),
+    }
+}
+
+/// Which of the common things the session in a place has.
+pub(super) fn common_of(place: &[u8]) -> Option<Number> {
+    match class_of(place) {
+        Class::Stranger | Class::User => {
+            let (number, _) = place[HEAD..].split_first_chunk()?;
+            Some(Number::from_le_bytes(*number))
+        }
+        Class::Tombstone => None,
+    }
+}
+
+/// Reason, instant, handle, whether there is a successor; then which, and the note.
+const TOMBSTONE: usize = 1 + 8 + 16 + 1;
+
+fn write_tombstone(tombstone: &Tombstone, room: &mut [u8]) {
+    let (head, mut rest) = room.split_at_mut(TOMBSTONE);
     let reason = EndReason::ALL
         .iter()
         .position(|reason| *reason == tombstone.end.reason);
@@ -76,69 +139,67 @@ fn tombstone_head(tombstone: &Tombstone) -> [u8; TOMBSTONE_HEAD] {
         .expect("all reasons are in ALL");
     head[1..9].copy_from_slice(&micros(tombstone.end.at).to_le_bytes());
     head[9..25].copy_from_slice(tombstone.handle.as_uuid().as_bytes());
+    head[25] = u8::from(tombstone.successor.is_some());
     if let Some(successor) = &tombstone.successor {
-        head[25] = 1;
-        head[26..].copy_from_slice(successor.as_bytes());
+        let (here, after) = rest.split_at_mut(32);
+        here.copy_from_slice(successor.as_bytes());
+        rest = after;
     }
-    head
+    rest.copy_from_slice(tombstone.end.note.as_deref().unwrap_or_default().as_bytes());
 }
 
 fn read_tombstone(bytes: &[u8]) -> Option<Tombstone> {
-    let (head, note) = bytes.split_first_chunk::<TOMBSTONE_HEAD>()?;
+    let (head, mut note) = bytes.split_first_chunk::<TOMBSTONE>()?;
     let at = u64::from_le_bytes(head[1..9].try_into().ok()?);
     let handle: [u8; 16] = head[9..25].try_into().ok()?;
-    let successor: [u8; 32] = head[26..].try_into().ok()?;
+    let mut successor = None;
+    if head[25] == 1 {
+        let (digest, rest) = note.split_first_chunk::<32>()?;
+        successor = Some(Digest::from_bytes(*digest));
+        note = rest;
+    }
     let end = End::new(*EndReason::ALL.get(usize::from(head[0]))?, instant(at));
     Some(Tombstone {
         handle: uuid::Uuid::from_bytes(handle).into(),
         end: end.with_note(str::from_utf8(note).ok()?),
-        successor: (head[25] == 1).then(|| Digest::from_bytes(successor)),
+        successor,
     })
 }
 
-pub(super) fn class_of(packed: &Packed) -> Class {
-    match packed[packed.len() - 1] >> 1 {
+pub(super) fn class_of(place: &[u8]) -> Class {
+    match place[MARK] >> 1 {
         0 => Class::Stranger,
         1 => Class::Tombstone,
         _ => Class::User,
     }
 }
 
-pub(super) fn key_of(packed: &Packed) -> RecordKey {
-    let tail = &packed[packed.len() - KEY_BYTES..];
-    let mut digest = [0; 32];
-    digest.copy_from_slice(&tail[..32]);
+pub(super) fn key_of(place: &[u8]) -> RecordKey {
+    let digest = place.first_chunk::<32>().expect("a place has a head");
     RecordKey {
-        kind: if tail[34] & 1 == 0 {
+        kind: if place[MARK] & 1 == 0 {
             Kind::User
         } else {
             Kind::Demo
         },
-        bucket: Bucket::from(u16::from_be_bytes([tail[32], tail[33]])),
-        digest: Digest::from_bytes(digest),
+        bucket: Bucket::from(u16::from_be_bytes([place[BUCKET], place[BUCKET + 1]])),
+        digest: Digest::from_bytes(*digest),
     }
 }
 
-/// Whether an entry stands under the key that `tail` was made from: digest, bucket and kind, whatever its class.
-pub(super) fn is_at(packed: &Packed, tail: &[u8; KEY_BYTES]) -> bool {
-    let (own, mark) = (&packed[packed.len() - KEY_BYTES..], KEY_BYTES - 1);
-    own[..mark] == tail[..mark] && own[mark] & 1 == tail[mark] & 1
+/// Whether an entry stands under that key: digest, bucket and kind, whatever its class.
+pub(super) fn is_at(place: &[u8], key: &RecordKey) -> bool {
+    place[..BUCKET] == *key.digest.as_bytes()
+        && place[BUCKET..MARK] == key.bucket.get().to_be_bytes()
+        && place[MARK] & 1 == key.kind as u8
 }
 
 /// A digest is as random as a hash gets: eight bytes of it are one.
 pub(super) fn hash_key(key: &RecordKey) -> u64 {
-    let (first, _) = key
-        .digest
-        .as_bytes()
-        .split_first_chunk::<8>()
-        .expect("a digest has 32 bytes");
-    u64::from_le_bytes(*first)
+    hash_of(key.digest.as_bytes())
 }
 
-pub(super) fn hash_of(packed: &Packed) -> u64 {
-    let digest = &packed[packed.len() - KEY_BYTES..];
-    let (first, _) = digest
-        .split_first_chunk::<8>()
-        .expect("a digest has 32 bytes");
+pub(super) fn hash_of(place: &[u8]) -> u64 {
+    let first = place.first_chunk().expect("a digest is longer");
     u64::from_le_bytes(*first)
 }

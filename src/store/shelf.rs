@@ -1,27 +1,29 @@
 //! One shard of the memory: the entries and indexes of some buckets, under one lock.
 
-use std::collections::{HashSet, VecDeque};
-use std::hash::RandomState;
+use std::collections::VecDeque;
 use std::time::SystemTime;
 
-use hashbrown::{HashMap, HashTable};
+use hashbrown::HashTable;
 
+use super::commons::Commons;
 use super::ends::Ends;
 use super::log::Log;
 use super::packed::{
-    Class, Packed, class_of, hash_key, hash_of, is_at, key_of, pack, tail, unpack,
+    Body, Class, View, class_of, common_of, hash_key, hash_of, is_at, key_of, view,
 };
+use super::pool::{Place, Pool};
 use super::rules::{SINCE_KEPT, Shelf};
+use super::users::Users;
+use super::waste::Waste;
 use super::wheel::{Slot, Wheel};
+use crate::clock::micros;
 use crate::id::{Digest, RecordKey, UserId};
 use crate::record::{Activity, Entry, HistoryEntry, UserLog};
 
-/// What an entry takes besides its bytes: counts, place in the table, place in the wheel, the allocator's share.
-const OVERHEAD: usize = 64;
+/// What an entry takes besides its place: its share of the table, of the wheel, and of a page that is not full.
+const OVERHEAD: usize = 32;
 /// What a user's session takes besides, in the user's index; and what a `since` takes.
-const INDEX_OVERHEAD: usize = 192;
-/// Up to this many sessions a user's index is a plain list.
-const FEW: usize = 16;
+const INDEX_OVERHEAD: usize = 128;
 /// So much more than twice the entries may be filed in the wheels of a shard.
 const STALE: usize = 64;
 /// So many lookups at most for one eviction.
@@ -36,30 +38,22 @@ pub(super) struct Delta {
 
 #[derive(Debug, Default)]
 pub(super) struct Shard {
-    table: HashTable<Packed>,
-    users: HashMap<UserId, UserIndex, RandomState>,
+    /// Where each entry is in the pool, by its digest.
+    table: HashTable<Place>,
+    pool: Pool,
+    commons: Commons,
+    /// How many of its bytes are in the totals.
+    counted: usize,
+    users: Users,
     /// When to look at each `since`, one for each user who has one.
     sinces: VecDeque<(SystemTime, UserId)>,
     /// When to look at each user's log, likewise.
     logs: VecDeque<(SystemTime, UserId)>,
     wheels: [Wheel; 3],
     delta: Delta,
+    waste: Waste,
     record_limit: usize,
     ends: Ends,
-}
-
-#[derive(Debug, Default)]
-struct UserIndex {
-    members: Members,
-    since: Option<SystemTime>,
-    log: Option<Box<Log>>,
-}
-
-/// The digests of a user's sessions. Nearly everybody has a few.
-#[derive(Debug)]
-enum Members {
-    Few(Vec<Digest>),
-    Many(HashSet<Digest>),
 }
 
 impl Shard {
@@ -73,7 +67,19 @@ impl Shard {
 
     /// What changed in the totals since the last call.
     pub(super) fn take_delta(&mut self) -> Delta {
-        std::mem::take(&mut self.delta)
+        let commons = self.commons.bytes();
+        let before = std::mem::replace(&mut self.counted, commons);
+        let mut delta = std::mem::take(&mut self.delta);
+        delta.bytes += signed(commons) - signed(before);
+        delta
+    }
+
+    /// The memory that is no longer used, if it is more than so many bytes: to be dropped without the lock.
+    pub(super) fn take_waste(&mut self, least: usize) -> Waste {
+        if self.waste.bytes <= least {
+            return Waste::default();
+        }
+        std::mem::take(&mut self.waste)
     }
 
     /// Drops at most `most` entries that are over; whether more may be waiting.
@@ -83,7 +89,7 @@ impl Shard {
         let slot = Slot::of(now);
         let mut looked_at = 0;
         for class in [Class::Stranger, Class::Tombstone, Class::User] {
-            while let Some(hash) = self.wheels[class as usize].due(slot) {
+            while let Some(hash) = self.wheels[class as usize].due(slot, &mut self.waste) {
                 self.look_at(hash, class, |entry| entry.kept_until() <= now);
                 looked_at += 1;
                 if looked_at == most {
@@ -99,15 +105,15 @@ impl Shard {
     /// over. Whether one was found.
     pub(super) fn evict(&mut self, class: Class, now: SystemTime) -> bool {
         for tries in 0..EVICTION_TRIES {
-            let Some(hash) = self.wheels[class as usize].soonest() else {
+            let Some(hash) = self.wheels[class as usize].soonest(&mut self.waste) else {
                 return false;
             };
-            let dropped = self.look_at(hash, class, |entry| match (class, entry) {
-                (Class::User, Entry::Live(record)) => record.end_at(now).is_some(),
-                (Class::User, Entry::Ended(_)) => false,
+            let dropped = self.look_at(hash, class, |view| match (class, view) {
+                (Class::User, View::Live(..)) => !view.is_live(now),
+                (Class::User, View::Ended(_)) => false,
                 // One that was used since it was filed gets another chance, but not without end.
-                (Class::Stranger, Entry::Live(record)) => {
-                    tries + 1 == EVICTION_TRIES || record.seen_at() == record.created_at()
+                (Class::Stranger, View::Live(_, own)) => {
+                    tries + 1 == EVICTION_TRIES || !own.was_used()
                 }
                 (Class::Stranger | Class::Tombstone, _) => true,
             });
@@ -119,33 +125,94 @@ impl Shard {
     }
 
     /// Looks at an entry that a wheel gave back: drops it if `over`, else files it again. Whether it was dropped.
-    fn look_at(&mut self, hash: u64, class: Class, over: impl FnOnce(&Entry) -> bool) -> bool {
+    fn look_at(&mut self, hash: u64, class: Class, over: impl FnOnce(&View<'_>) -> bool) -> bool {
+        let pool = &self.pool;
         let Ok(found) = self
             .table
-            .find_entry(hash, |packed| hash_of(packed) == hash)
+            .find_entry(hash, |place| hash_of(pool.get(*place)) == hash)
         else {
             return false;
         };
+        let (place, bytes) = (*found.get(), pool.get(*found.get()));
         // It became something else since, and that was filed on its own.
-        if class_of(found.get()) != class {
+        if class_of(bytes) != class {
             return false;
         }
-        let Some(entry) = unpack(found.get()) else {
+        let Some(view) = view(bytes, &self.commons) else {
             return false;
         };
-        if !over(&entry) {
-            self.wheels[class as usize].file(hash, entry.kept_until());
+        if !over(&view) {
+            self.wheels[class as usize].file(hash, view.kept_until());
             return false;
         }
-        let key = key_of(found.get());
-        let (packed, _) = found.remove();
-        self.account(&packed, -1);
-        if let Entry::Live(record) = entry
-            && let Some(user) = record.user()
-        {
-            self.remove_member(&user.into(), &key.digest);
+        let key = key_of(bytes);
+        let member = match &view {
+            View::Live(_, own) => own.user().map(UserId::from),
+            View::Ended(_) => None,
+        };
+        found.remove();
+        self.account(place, class, -1);
+        self.drop_from_pool(place);
+        if let Some(user) = member {
+            self.remove_member(&user, &key.digest);
         }
         true
+    }
+
+    /// What stands under a key at that time: [`rules::load`](super::rules::load), in fewer steps.
+    pub(super) fn load(&self, key: &RecordKey, now: SystemTime) -> Option<Entry> {
+        let mut bytes: &[u8] = &[];
+        self.table.find(hash_key(key), |place| {
+            bytes = self.pool.get(*place);
+            is_at(bytes, key)
+        })?;
+        match view(bytes, &self.commons)? {
+            View::Live(common, own) if own.ends_at(&common) > micros(now) => {
+                own.with(&common).map(Entry::Live)
+            }
+            over => Some(over.entry()?.at(now)),
+        }
+    }
+
+    fn find(&self, hash: u64, key: &RecordKey) -> Option<Place> {
+        self.table
+            .find(hash, |place| is_at(self.pool.get(*place), key))
+            .copied()
+    }
+
+    /// Drops the bytes of an entry that is in the table no more.
+    fn drop_from_pool(&mut self, place: Place) {
+        if let Some(common) = common_of(self.pool.get(place)) {
+            self.commons.give_back(common);
+        }
+        self.close_gap(place);
+    }
+
+    /// Takes a place out of the pool, and follows the entry that moves there in its stead.
+    fn close_gap(&mut self, place: Place) {
+        if let Some(moved) = self.pool.remove(place, &mut self.waste) {
+            let hash = hash_of(self.pool.get(place));
+            if let Some(known) = self.table.find_mut(hash, |known| *known == moved) {
+                *known = place;
+            }
+        }
+    }
+
+    /// What this entry is to be written as. `before` is what stands there now.
+    fn body<'a>(&mut self, entry: &'a Entry, before: Option<Place>) -> Body<'a> {
+        match entry {
+            Entry::Live(record) => {
+                let common = record.common();
+                // Nearly always the same user agent as before: that is seen sooner than found.
+                let before = before.and_then(|place| common_of(self.pool.get(place)));
+                let number = match before.filter(|number| self.commons.get(*number) == common) {
+                    Some(number) => self.commons.take_again(number),
+                    None => self.commons.take(&common),
+                };
+                Body::Live(number, record)
+            }
+            Entry::Ended(tombstone) => Body::Ended(tombstone),
+        }
     }
 
     fn purge_sinces(&mut self, now: SystemTime, most: usize) {
@@ -160,13 +227,13 @@ impl Shard {
             let Some(index) = self.users.get_mut(&user) else {
                 continue;
             };
-            match index.since.map(|since| since + SINCE_KEPT) {
+            match index.since().map(|since| since + SINCE_KEPT) {
                 // It was set again meanwhile.
                 Some(later) if later > over => self.sinces.push_back((later, user)),
                 Some(_) | None => {
-                    index.since = None;
+                    index.set_since(None);
                     self.delta.bytes -= signed(user.as_str().len() + INDEX_OVERHEAD);
-                    self.drop_if_empty(&user);
+                    self.users.drop_if_empty(&user);
                 }
             }
         }
@@ -181,12 +248,10 @@ impl Shard {
             let Some((_, user)) = self.logs.pop_front() else {
                 return;
             };
-            let log = self.users.get(&user).and_then(|index| index.log.as_ref());
-            match log.map(|log| log.kept_until()) {
+            match self.users.get(&user).map(|user| user.log.kept_until()) {
                 // Something was added meanwhile.
                 Some(later) if later > now => self.logs.push_back((later, user)),
-                Some(_) => self.drop_log(&user),
-                None => {}
+                Some(_) | None => _ = self.drop_log(&user),
             }
         }
     }
@@ -194,47 +259,39 @@ impl Shard {
     /// Drops the log of one user, roughly that to which nothing was added for longest; whether there was one.
     pub(super) fn evict_log(&mut self) -> bool {
         while let Some((_, user)) = self.logs.pop_front() {
-            if self
-                .users
-                .get(&user)
-                .is_some_and(|index| index.log.is_some())
-            {
-                self.drop_log(&user);
+            if self.drop_log(&user) {
                 return true;
             }
         }
         false
     }
 
-    fn drop_log(&mut self, user: &UserId) {
-        if let Some(index) = self.users.get_mut(user)
-            && let Some(log) = index.log.take()
-        {
-            self.delta.bytes -= signed(user.as_str().len() + INDEX_OVERHEAD + log.bytes());
-            self.drop_if_empty(user);
+    /// Whether there was one.
+    fn drop_log(&mut self, id: &UserId) -> bool {
+        let Some(user) = self.users.get_mut(id) else {
+            return false;
+        };
+        if user.log.is_empty() {
+            return false;
         }
+        let log = std::mem::take(&mut user.log);
+        self.delta.bytes -= signed(id.as_str().len() + INDEX_OVERHEAD + log.bytes());
+        log.give_back(&mut self.commons);
+        self.users.drop_if_empty(id);
+        true
     }
 
     /// Changes a user's log, which is made if there is none.
-    fn change_log(&mut self, user: &UserId, change: impl FnOnce(&mut Log)) {
-        let index = self.users.entry(user.clone()).or_default();
-        let is_new = index.log.is_none();
-        let log = index.log.get_or_insert_default();
-        let before = log.bytes();
-        change(log);
-        self.delta.bytes += signed(log.bytes()) - signed(before);
+    fn change_log(&mut self, id: &UserId, change: impl FnOnce(&mut Log, &mut Commons)) {
+        let user = self.users.of(id);
+        let (is_new, before) = (user.log.is_empty(), user.log.bytes());
+        change(&mut user.log, &mut self.commons);
+        self.delta.bytes += signed(user.log.bytes()) - signed(before);
         if is_new {
             // Once a user: however much is added, it is one place in the queue.
-            self.logs.push_back((log.kept_until(), user.clone()));
-            self.delta.bytes += signed(user.as_str().len() + INDEX_OVERHEAD);
-        }
-    }
-
-    fn drop_if_empty(&mut self, user: &UserId) {
-        if self.users.get(user).is_some_and(|index| {
-            index.since.is_none() && index.members.is_empty() && index.log.is_none()
-        }) {
-            self.users.remove(user);
+            self.logs
+                .push_back((user.log.kept_until(), user.id().clone()));
+            self.delta.bytes += signed(id.as_str().len() + INDEX_OVERHEAD);
         }
     }
 
@@ -246,9 +303,10 @@ impl Shard {
             return;
         }
         self.wheels = Default::default();
-        for packed in &self.table {
-            if let Some(entry) = unpack(packed) {
-                self.wheels[class_of(packed) as usize].file(hash_of(packed), entry.kept_until());
+        for place in &self.table {
+            let bytes = self.pool.get(*place);
+            if let Some(view) = view(bytes, &self.commons) {
+                self.wheels[class_of(bytes) as usize].file(hash_of(bytes), view.kept_until());
             }
         }
     }
@@ -256,29 +314,28 @@ impl Shard {
     /// Gives memory back once most of it is unused. A shard is small: so is the pause.
     fn shrink(&mut self) {
         if self.table.capacity() > 64 && self.table.len() < self.table.capacity() / 8 {
-            self.table.shrink_to(self.table.len() * 2, hash_of);
+            let pool = &self.pool;
+            self.table
+                .shrink_to(self.table.len() * 2, |place| hash_of(pool.get(*place)));
         }
-        if self.users.capacity() > 64 && self.users.len() < self.users.capacity() / 8 {
-            self.users.shrink_to(self.users.len() * 2);
-        }
+        self.users.shrink();
     }
 
-    fn account(&mut self, packed: &Packed, sign: isize) {
-        let index = match class_of(packed) {
+    fn account(&mut self, place: Place, class: Class, sign: isize) {
+        let index = match class {
             Class::User => INDEX_OVERHEAD,
             Class::Stranger | Class::Tombstone => 0,
         };
         self.delta.entries += sign;
-        self.delta.bytes += sign * signed(packed.len() + OVERHEAD + index);
+        self.delta.bytes += sign * signed(Pool::width(place) + OVERHEAD + index);
     }
 
     /// Adds the live sessions of each kind.
     pub(super) fn count(&self, now: SystemTime, live: &mut [u64; 2]) {
-        for packed in &self.table {
-            if let Some(Entry::Live(record)) = unpack(packed)
-                && record.end_at(now).is_none()
-            {
-                live[key_of(packed).kind as usize] += 1;
+        for place in &self.table {
+            let bytes = self.pool.get(*place);
+            if view(bytes, &self.commons).is_some_and(|view| view.is_live(now)) {
+                live[key_of(bytes).kind as usize] += 1;
             }
         }
     }
@@ -286,41 +343,51 @@ impl Shard {
 
 impl Shelf for Shard {
     fn get(&self, key: &RecordKey) -> Option<Entry> {
-        let tail = tail(key, 0);
-        self.table
-            .find(hash_key(key), |packed| is_at(packed, &tail))
-            .and_then(unpack)
+        let place = self.find(hash_key(key), key)?;
+        view(self.pool.get(place), &self.commons)?.entry()
     }
 
     fn put(&mut self, key: &RecordKey, entry: Entry) {
         self.ends.stands(key, &entry);
         let hash = hash_key(key);
-        let packed = pack(key, &entry);
-        let class = class_of(&packed);
-        self.account(&packed, 1);
-        let tail = tail(key, 0);
-        let before = match self.table.find_mut(hash, |packed| is_at(packed, &tail)) {
-            Some(place) => Some(std::mem::replace(place, packed)),
-            None => {
-                self.table.insert_unique(hash, packed, hash_of);
-                None
-            }
+        let before = self.find(hash, key);
+        let body = self.body(&entry, before);
+        let (len, class) = (body.len(), body.class());
+        let was = before.map(|place| {
+            let bytes = self.pool.get(place);
+            (class_of(bytes), common_of(bytes))
+        });
+        let place = match before {
+            Some(before) if Pool::fits(before, len) => before,
+            Some(_) | None => self.pool.add(len),
         };
-        if before.as_ref().map(class_of) != Some(class) {
+        body.write(key, self.pool.get_mut(place));
+        if let (Some(before), Some((was, common))) = (before, was) {
+            self.account(before, was, -1);
+            if let Some(common) = common {
+                self.commons.give_back(common);
+            }
+            if before != place {
+                if let Some(known) = self.table.find_mut(hash, |known| *known == before) {
+                    *known = place;
+                }
+                self.close_gap(before);
+            }
+        } else {
+            let pool = &self.pool;
+            self.table
+                .insert_unique(hash, place, |place| hash_of(pool.get(*place)));
+        }
+        self.account(place, class, 1);
+        if was.map(|(was, _)| was) != Some(class) {
             self.wheels[class as usize].file(hash, entry.kept_until());
             self.forget_stale();
-        }
-        if let Some(before) = before {
-            self.account(&before, -1);
         }
     }
 
     fn members(&self, user: &UserId) -> Vec<Digest> {
-        match self.users.get(user).map(|index| &index.members) {
-            None => Vec::new(),
-            Some(Members::Few(few)) => few.clone(),
-            Some(Members::Many(many)) => many.iter().copied().collect(),
-        }
+        let user = self.users.get(user);
+        user.map_or_else(Vec::new, |user| user.members.to_vec())
     }
 
     fn is_member(&self, user: &UserId, digest: &Digest) -> bool {
@@ -330,44 +397,41 @@ impl Shelf for Shard {
     }
 
     fn add_member(&mut self, user: &UserId, digest: Digest) {
-        self.users
-            .entry(user.clone())
-            .or_default()
-            .members
-            .insert(digest);
+        self.users.of(user).members.insert(digest);
     }
 
     fn remove_member(&mut self, user: &UserId, digest: &Digest) {
         if let Some(index) = self.users.get_mut(user) {
             index.members.remove(digest);
-            self.drop_if_empty(user);
+            self.users.drop_if_empty(user);
         }
     }
 
     fn since(&self, user: &UserId) -> Option<SystemTime> {
-        self.users.get(user)?.since
+        self.users.get(user)?.since()
     }
 
     fn set_since(&mut self, user: &UserId, since: SystemTime) {
-        let index = self.users.entry(user.clone()).or_default();
+        let user = self.users.of(user);
         // Once a user: however often one says so, it is one place in the queue.
-        if index.since.replace(since).is_none() {
-            self.sinces.push_back((since + SINCE_KEPT, user.clone()));
-            self.delta.bytes += signed(user.as_str().len() + INDEX_OVERHEAD);
+        if user.set_since(Some(since)).is_none() {
+            let id = user.id().clone();
+            self.delta.bytes += signed(id.as_str().len() + INDEX_OVERHEAD);
+            self.sinces.push_back((since + SINCE_KEPT, id));
         }
     }
 
     fn note(&mut self, user: &UserId, entry: HistoryEntry) {
-        self.change_log(user, |log| log.note(&entry));
+        self.change_log(user, |log, commons| log.note(entry, commons));
     }
 
     fn record(&mut self, user: &UserId, activity: Activity) {
-        self.change_log(user, |log| log.record(&activity));
+        self.change_log(user, |log, commons| log.record(activity, commons));
     }
 
     fn log(&self, user: &UserId) -> UserLog {
-        let log = self.users.get(user).and_then(|index| index.log.as_ref());
-        log.map_or_else(UserLog::default, |log| log.read())
+        let user = self.users.get(user);
+        user.map_or_else(UserLog::default, |user| user.log.read(&self.commons))
     }
 
     fn erase(&mut self, user: &UserId) {
@@ -376,59 +440,6 @@ impl Shelf for Shard {
 
     fn record_limit(&self) -> usize {
         self.record_limit
-    }
-}
-
-impl Default for Members {
-    fn default() -> Self {
-        Self::Few(Vec::new())
-    }
-}
-
-impl Members {
-    fn is_empty(&self) -> bool {
-        match self {
-            Self::Few(few) => few.is_empty(),
-            Self::Many(many) => many.is_empty(),
-        }
-    }
-
-    fn contains(&self, digest: &Digest) -> bool {
-        match self {
-            Self::Few(few) => few.contains(digest),
-            Self::Many(many) => many.contains(digest),
-        }
-    }
-
-    fn insert(&mut self, digest: Digest) {
-        match self {
-            Self::Few(few) if few.contains(&digest) => {}
-            Self::Few(few) if few.len() < FEW => {
-                // One at a time: most users have one session, and four places would be three too many.
-                few.reserve_exact(1);
-                few.push(digest);
-            }
-            Self::Few(few) => {
-                let mut many: HashSet<Digest> = few.drain(..).collect();
-                many.insert(digest);
-                *self = Self::Many(many);
-            }
-            Self::Many(many) => {
-                many.insert(digest);
-            }
-        }
-    }
-
-    fn remove(&mut self, digest: &Digest) {
-        match self {
-            Self::Few(few) => few.retain(|member| member != digest),
-            Self::Many(many) => {
-                many.remove(digest);
-                if many.len() <= FEW / 2 {
-                    *self = Self::Few(many.iter().copied().collect());
-                }
-            }
-        }
     }
 }
 

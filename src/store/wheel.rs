@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
+use super::waste::Waste;
 use crate::clock::micros;
 
 /// The width of a slot, in seconds: what is over is found at most this much later.
@@ -31,13 +32,17 @@ impl Wheel {
     }
 
     /// An entry whose time has passed, in no order within a slot.
-    pub(super) fn due(&mut self, now: Slot) -> Option<u64> {
+    pub(super) fn due(&mut self, now: Slot, waste: &mut Waste) -> Option<u64> {
         let first = *self.slots.first_key_value()?.0;
-        if first > now.0 { None } else { self.soonest() }
+        if first > now.0 {
+            None
+        } else {
+            self.soonest(waste)
+        }
     }
 
     /// An entry of the first slot, whether it has passed or not.
-    pub(super) fn soonest(&mut self) -> Option<u64> {
+    pub(super) fn soonest(&mut self, waste: &mut Waste) -> Option<u64> {
         loop {
             let mut first = self.slots.first_entry()?;
             match first.get_mut().pop() {
@@ -45,7 +50,7 @@ impl Wheel {
                     self.len -= 1;
                     return Some(hash);
                 }
-                None => drop(first.remove()),
+                None => waste.add(first.remove()),
             }
         }
     }
@@ -72,7 +77,10 @@ mod tests {
             let at = UNIX_EPOCH + Duration::from_secs(second);
             let mut wheel = Wheel::default();
             wheel.file(7, at);
-            let mut due = |after| wheel.due(Slot::of(at + Duration::from_secs(after)));
+            let mut due = |after| {
+                let slot = Slot::of(at + Duration::from_secs(after));
+                wheel.due(slot, &mut Waste::default())
+            };
             assert_eq!(due(0), None);
             assert_eq!(due(SLOT_SECONDS), Some(7));
             assert_eq!(due(9999), None);
@@ -84,9 +92,7 @@ mod tests {
         let mut wheel = Wheel::default();
         wheel.file(2, UNIX_EPOCH + Duration::from_secs(900));
         wheel.file(1, UNIX_EPOCH + Duration::from_secs(100));
-        assert_eq!(
-            [wheel.soonest(), wheel.soonest(), wheel.soonest()],
-            [Some(1), Some(2), None]
-        );
+        let mut soonest = || wheel.soonest(&mut Waste::default());
+        assert_eq!([soonest(), soonest(), soonest()], [Some(1), Some(2), None]);
     }
 }
