@@ -27,6 +27,12 @@ const SMALL: usize = 4 << 10;
 /// So many bytes are given back at a time.
 const AT_ONCE: usize = 256 << 10;
 
+/// From so much on it is listed apart.
+const LISTED_APART: usize = 16 << 20;
+/// What is larger than 32 MiB is nothing of glibc's heap, whatever its settings have become: it is mapped by itself, and
+/// takes the memory that is written to.
+const MAPPED: usize = 33 << 20;
+
 impl Waste {
     /// Takes that along.
     pub(super) fn take_along(&mut self, mut other: Self) {
@@ -39,6 +45,7 @@ impl Waste {
     /// Drops it in pieces; each call of the iterator one.
     pub(super) fn pieces(mut self) -> impl Iterator<Item = ()> {
         self.pages.sort_unstable_by_key(|page| page.as_ptr());
+        self.list_apart();
         // They lie in between, and keep what is below them from being given back.
         (self.slots, self.tables) = Default::default();
         std::iter::from_fn(move || {
@@ -50,6 +57,20 @@ impl Waste {
             }
             (dropped > 0).then_some(())
         })
+    }
+
+    /// The list of the pages was made last, and lies above them in the heap: all that is below it would be given back at
+    /// once with it, which takes some 10 ms for a million sessions. So it moves out of the heap, where there is room.
+    fn list_apart(&mut self) {
+        let mut apart = Vec::new();
+        if self.bytes >= LISTED_APART
+            && apart
+                .try_reserve_exact(MAPPED / size_of::<Vec<u8>>())
+                .is_ok()
+        {
+            apart.append(&mut self.pages);
+            self.pages = apart;
+        }
     }
 
     pub(super) fn add(&mut self, large: impl Large) {
