@@ -8,7 +8,6 @@
 //!   | lengths of the texts that are there, 2 each | user, address | what a newer version wrote, parts
 //! ```
 
-use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -32,16 +31,6 @@ const FIXED: usize = 1 + 16 + 3 * 8;
 const CREATED: usize = 17;
 const ABSOLUTE: usize = 25;
 const SEEN: usize = 33;
-
-/// The memory of a record of up to so many bytes is used again, for another that is at most as much shorter.
-const REUSED: usize = 1024;
-/// The memory of the last records that a thread read: once nobody has them any more, the next ones are read into it. A
-/// store reads far more often than it writes, and asks the allocator for nothing then.
-type Read = [Arc<[u8]>; 4];
-
-thread_local! {
-    static READ: RefCell<Read> = RefCell::new(Read::default());
-}
 
 /// What very many sessions have in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -125,39 +114,6 @@ impl<'a> Own<'a> {
 
     /// The record of which this and that are written down.
     pub(crate) fn with(&self, common: &Common<'_>) -> Option<Record> {
-        // A thread that ends may read still, and has none of this any more.
-        READ.try_with(|read| self.with_in(common, &mut read.borrow_mut()))
-            .unwrap_or_else(|_| self.written(common, zeros))
-    }
-
-    fn with_in(&self, common: &Common<'_>, read: &mut Read) -> Option<Record> {
-        let mut free = None;
-        let record = self.written(common, |len| {
-            free = read.iter().position(|room| {
-                (len..=len + REUSED).contains(&room.len()) && Arc::strong_count(room) == 1
-            });
-            match free {
-                Some(at) => std::mem::take(&mut read[at]),
-                None => zeros(len.next_multiple_of(REUSED / 8)),
-            }
-        })?;
-        if record.size() <= REUSED {
-            match free {
-                Some(at) => read[at] = record.packed().shared(),
-                None => {
-                    read.rotate_right(1);
-                    read[0] = record.packed().shared();
-                }
-            }
-        }
-        Some(record)
-    }
-
-    fn written(
-        &self,
-        common: &Common<'_>,
-        room: impl FnOnce(usize) -> Arc<[u8]>,
-    ) -> Option<Record> {
         let (form, mut rest) = (self.fixed[0], self.rest);
         let mut head = [0; at::END];
         head[at::VERSION] = common.version;
@@ -191,8 +147,8 @@ impl<'a> Own<'a> {
         let parts_len = after.len().checked_sub(texts[2] + texts[3])?;
         head[at::PARTS_LEN..].copy_from_slice(&u32::try_from(parts_len).ok()?.to_le_bytes());
         let len = at::END + agent.len() + rest.len();
-        let mut shared = room(len);
-        let room = Arc::get_mut(&mut shared)?.get_mut(..len)?;
+        let mut shared: Arc<[u8]> = std::iter::repeat_n(0, len).collect();
+        let room = Arc::get_mut(&mut shared)?;
         let (room_of_head, room) = room.split_first_chunk_mut::<{ at::END }>()?;
         *room_of_head = head;
         let (room_before, room) = room.split_at_mut(before.len());
@@ -244,10 +200,6 @@ impl<'a> Own<'a> {
     }
 }
 
-fn zeros(len: usize) -> Arc<[u8]> {
-    std::iter::repeat_n(0, len).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -269,7 +221,7 @@ mod tests {
             user in text(), address in text(), agent in text(), signed_in: bool, persistent: bool,
             created in 0u64..1 << 53, absolute in 0u64..1 << 53, seen in 0u64..1 << 53, idle in 0u64..1 << 50,
             rests in (prop::collection::vec(any::<u8>(), 0..9), prop::collection::vec(any::<u8>(), 0..9)),
-            before in 0usize..3000, values in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 0..3),
+            values in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 0..3),
         ) {
             let record = Record::new(&NewRecord {
                 handle: Handle::random().unwrap(),
@@ -291,20 +243,6 @@ mod tests {
             let (own, common) = (Own::read(&bytes).unwrap(), record.common());
             let read = own.with(&common).unwrap();
             prop_assert_eq!(read.bytes(), record.bytes());
-            // Into what others have still, and into what they have no more.
-            let mut all = Vec::new();
-            let mut memory = [before, 0, before, 3000].map(zeros);
-            for _ in 0..6 {
-                let read = own.with_in(&common, &mut memory).unwrap();
-                prop_assert_eq!(read.bytes(), record.bytes());
-                all.push(read);
-                if all.len() == 5 {
-                    all.swap_remove(2);
-                }
-                for read in &all {
-                    prop_assert_eq!(read.bytes(), record.bytes());
-                }
-            }
             prop_assert_eq!(own.user(), record.user());
             prop_assert_eq!(own.is_of_user(), record.user().is_some());
             prop_assert_eq!(own.was_used(), record.seen_at() != record.created_at());

@@ -87,11 +87,6 @@ impl Packed {
         Self(bytes)
     }
 
-    /// All of its memory, with what its owner put behind it.
-    pub(super) fn shared(&self) -> Arc<[u8]> {
-        Arc::clone(&self.0)
-    }
-
     pub(super) fn size(&self) -> usize {
         self.fixed_and_texts() + self.u32(at::PARTS_LEN)
     }
