@@ -119,6 +119,7 @@ macro_rules! store_conformance {
                 rule_05_a_session_within_its_threshold_is_live
                 rule_05_a_wrong_bucket_or_kind_is_none
                 rule_05_load_each_answers_in_the_order_of_the_keys
+                rule_05_what_is_read_at_once_is_what_is_loaded
                 rule_05_what_was_never_there_is_none
                 rule_05_where_both_ends_are_past_the_earlier_is_the_reason
                 rule_06_a_clear_removes_all_but_what_it_keeps

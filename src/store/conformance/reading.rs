@@ -54,6 +54,28 @@ pub async fn rule_05_load_each_answers_in_the_order_of_the_keys<S: SessionStore>
     assert_eq!(ok(case.store.load_each(&[]).await), []);
 }
 
+/// A store that reads at once reads the same, whatever stands there.
+pub async fn rule_05_what_is_read_at_once_is_what_is_loaded<S: SessionStore>(store: Arc<S>) {
+    let case = Case::new(store);
+    let over = case.made().await;
+    case.end_one(over.key).await;
+    let mut keys = vec![case.key(), over.key];
+    for new in [case.new_record(), case.stranger()] {
+        keys.push(case.made_from(&new).await.key);
+        let idle = NewRecord {
+            handle: case.new_record().handle,
+            seen: seen(case.now() - IDLE - THRESHOLD - SECOND),
+            ..new
+        };
+        keys.push(case.made_from(&idle).await.key);
+    }
+    for key in keys {
+        if let Some(entry) = case.store.load_now(&key) {
+            assert_eq!(entry, case.load(key).await);
+        }
+    }
+}
+
 /// The end is idle timeout and threshold after the last request.
 pub async fn rule_05_a_session_past_its_idle_end_is_over_as_idle<S: SessionStore>(store: Arc<S>) {
     let case = Case::new(store);
