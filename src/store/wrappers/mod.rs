@@ -73,6 +73,7 @@ macro_rules! stores_around {
                 $crate::store::wrappers::Around::store(self).near_counts()
             }
 
+            // Not `load_now`: what is read at once would pass the wrapper by, which is there for every call.
             stores_around! { calls
                 create(create: $crate::store::Create) -> $crate::store::Created, Create;
                 load(key: $crate::id::RecordKey) -> Option<$crate::record::Entry>, Load;
