@@ -5,12 +5,14 @@
 
 use std::hash::{BuildHasher, RandomState};
 
-use hashbrown::HashTable;
-
+use super::table::Table;
 use crate::record::Common;
 
 /// What one takes besides its text, at most.
 const OVERHEAD: usize = 96;
+
+/// So many of those that were found last.
+const RECENT: usize = 8;
 
 /// The number of one.
 pub(super) type Number = u32;
@@ -20,7 +22,9 @@ pub(super) struct Commons {
     all: Vec<Kept>,
     /// Places among them that are free.
     free: Vec<Number>,
-    found: HashTable<Number>,
+    found: Table<Number>,
+    /// Found last, of those whose user agent has about that length: most of them come again.
+    recent: [Number; RECENT],
     /// A client chooses its user agent: where it is found must not be known to it.
     hasher: RandomState,
     bytes: usize,
@@ -65,37 +69,47 @@ impl Commons {
 
     /// One more has it.
     pub(super) fn take(&mut self, common: &Common<'_>) -> Number {
+        // Comparing is much faster than hashing.
+        let recent = (common.agent.len() + usize::from(common.version)) % RECENT;
+        if let Some(kept) = self.all.get_mut(self.recent[recent] as usize)
+            && kept.count > 0
+            && kept.get() == *common
+        {
+            kept.count += 1;
+            return self.recent[recent];
+        }
+        let number = self.find_or_add(common);
+        self.all[number as usize].count += 1;
+        self.recent[recent] = number;
+        number
+    }
+
+    fn find_or_add(&mut self, common: &Common<'_>) -> Number {
         let hash = self.hasher.hash_one(common);
-        let all = &mut self.all;
-        let found = self
-            .found
-            .find(hash, |number| all[*number as usize].get() == *common);
-        if let Some(&number) = found {
-            all[number as usize].count += 1;
+        let is_it = |number: &Number| self.all[*number as usize].get() == *common;
+        if let Some(&number) = self.found.find(hash, is_it) {
             return number;
         }
         let kept = Kept {
             agent: common.agent.into(),
             idle: common.idle,
             touch: common.touch,
-            count: 1,
+            count: 0,
             version: common.version,
             flags: common.flags,
         };
         self.bytes += common.agent.len() + OVERHEAD;
         let number = match self.free.pop() {
             Some(number) => {
-                all[number as usize] = kept;
+                self.all[number as usize] = kept;
                 number
             }
             None => {
-                all.push(kept);
-                Number::try_from(all.len() - 1).expect("a shard has fewer than 2^32 sessions")
+                self.all.push(kept);
+                Number::try_from(self.all.len() - 1).expect("a shard has fewer than 2^32 sessions")
             }
         };
-        self.found.insert_unique(hash, number, |number| {
-            self.hasher.hash_one(self.all[*number as usize].get())
-        });
+        self.found.insert(hash, number);
         number
     }
 
@@ -113,14 +127,12 @@ impl Commons {
             return;
         }
         let hash = self.hasher.hash_one(kept.get());
-        if let Ok(found) = self.found.find_entry(hash, |own| *own == number) {
-            found.remove();
-        }
+        self.found.remove(hash, |own| *own == number);
         let kept = &mut self.all[number as usize];
         self.bytes -= kept.agent.len() + OVERHEAD;
         kept.agent = Box::default();
         self.free.push(number);
-        if self.found.is_empty() {
+        if self.found.len() == 0 {
             let hasher = std::mem::take(&mut self.hasher);
             *self = Self {
                 hasher,

@@ -149,7 +149,7 @@ impl MemoryStoreBuilder {
     }
 
     /// At most so many bytes in all. Default: 2 GiB, about six million sessions of 200 bytes
-    /// of data, or three million of users with their histories. A session takes about 330 bytes with such data, a user's 700; a user
+    /// of data, or three million of users with their histories. A session takes about 335 bytes with such data, a user's 660; a user
     /// agent that many have is kept once.
     pub const fn max_bytes(mut self, bytes: usize) -> Self {
         self.max_bytes = bytes;

@@ -21,11 +21,13 @@ mod memory;
 mod near;
 mod outage;
 mod packed;
+mod pages;
 mod pool;
 #[cfg(feature = "redis")]
 pub(crate) mod redis;
 pub mod rules;
 mod shelf;
+mod table;
 mod users;
 mod waste;
 mod wheel;

@@ -3,8 +3,6 @@
 use std::collections::VecDeque;
 use std::time::SystemTime;
 
-use hashbrown::HashTable;
-
 use super::commons::Commons;
 use super::ends::Ends;
 use super::log::Log;
@@ -13,6 +11,7 @@ use super::packed::{
 };
 use super::pool::{Place, Pool};
 use super::rules::{SINCE_KEPT, Shelf};
+use super::table::Table;
 use super::users::Users;
 use super::waste::Waste;
 use super::wheel::{Slot, Wheel};
@@ -36,19 +35,27 @@ pub(super) struct Delta {
     pub(super) bytes: isize,
 }
 
+/// When something of a user is to be looked at.
+#[derive(Debug, Clone, Copy)]
+struct Due {
+    at: SystemTime,
+    /// By the hash of their id.
+    user: u64,
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Shard {
     /// Where each entry is in the pool, by its digest.
-    table: HashTable<Place>,
+    table: Table<Place>,
     pool: Pool,
     commons: Commons,
     /// How many of its bytes are in the totals.
     counted: usize,
     users: Users,
     /// When to look at each `since`, one for each user who has one.
-    sinces: VecDeque<(SystemTime, UserId)>,
+    sinces: VecDeque<Due>,
     /// When to look at each user's log, likewise.
-    logs: VecDeque<(SystemTime, UserId)>,
+    logs: VecDeque<Due>,
     wheels: [Wheel; 3],
     delta: Delta,
     waste: Waste,
@@ -127,13 +134,11 @@ impl Shard {
     /// Looks at an entry that a wheel gave back: drops it if `over`, else files it again. Whether it was dropped.
     fn look_at(&mut self, hash: u64, class: Class, over: impl FnOnce(&View<'_>) -> bool) -> bool {
         let pool = &self.pool;
-        let Ok(found) = self
-            .table
-            .find_entry(hash, |place| hash_of(pool.get(*place)) == hash)
-        else {
+        let is_it = |place: &Place| hash_of(pool.get(*place)) == hash;
+        let Some(&place) = self.table.find(hash, is_it) else {
             return false;
         };
-        let (place, bytes) = (*found.get(), pool.get(*found.get()));
+        let bytes = pool.get(place);
         // It became something else since, and that was filed on its own.
         if class_of(bytes) != class {
             return false;
@@ -150,7 +155,7 @@ impl Shard {
             View::Live(_, own) => own.user().map(UserId::from),
             View::Ended(_) => None,
         };
-        found.remove();
+        self.table.remove(hash, |known| *known == place);
         self.account(place, class, -1);
         self.drop_from_pool(place);
         if let Some(user) = member {
@@ -217,23 +222,20 @@ impl Shard {
 
     fn purge_sinces(&mut self, now: SystemTime, most: usize) {
         for _ in 0..most {
-            match self.sinces.front() {
-                Some((over, _)) if *over <= now => {}
-                Some(_) | None => return,
-            }
-            let Some((over, user)) = self.sinces.pop_front() else {
+            let Some(due) = next_due(&mut self.sinces, now) else {
                 return;
             };
-            let Some(index) = self.users.get_mut(&user) else {
+            let Some(user) = self.users.named(due.user) else {
                 continue;
             };
-            match index.since().map(|since| since + SINCE_KEPT) {
+            match user.since().map(|since| since + SINCE_KEPT) {
                 // It was set again meanwhile.
-                Some(later) if later > over => self.sinces.push_back((later, user)),
+                Some(later) if later > due.at => self.sinces.push_back(Due { at: later, ..due }),
                 Some(_) | None => {
-                    index.set_since(None);
-                    self.delta.bytes -= signed(user.as_str().len() + INDEX_OVERHEAD);
-                    self.users.drop_if_empty(&user);
+                    let id = user.id().clone();
+                    self.users.of(&id).set_since(None);
+                    self.delta.bytes -= signed(id.as_str().len() + INDEX_OVERHEAD);
+                    self.users.drop_if_empty(&id);
                 }
             }
         }
@@ -241,25 +243,28 @@ impl Shard {
 
     fn purge_logs(&mut self, now: SystemTime, most: usize) {
         for _ in 0..most {
-            match self.logs.front() {
-                Some((over, _)) if *over <= now => {}
-                Some(_) | None => return,
-            }
-            let Some((_, user)) = self.logs.pop_front() else {
+            let Some(due) = next_due(&mut self.logs, now) else {
                 return;
             };
-            match self.users.get(&user).map(|user| user.log.kept_until()) {
+            let Some(user) = self.users.named(due.user) else {
+                continue;
+            };
+            let at = user.log.kept_until();
+            if at > now {
                 // Something was added meanwhile.
-                Some(later) if later > now => self.logs.push_back((later, user)),
-                Some(_) | None => _ = self.drop_log(&user),
+                self.logs.push_back(Due { at, ..due });
+            } else {
+                let id = user.id().clone();
+                self.drop_log(&id);
             }
         }
     }
 
     /// Drops the log of one user, roughly that to which nothing was added for longest; whether there was one.
     pub(super) fn evict_log(&mut self) -> bool {
-        while let Some((_, user)) = self.logs.pop_front() {
-            if self.drop_log(&user) {
+        while let Some(due) = self.logs.pop_front() {
+            let id = self.users.named(due.user).map(|user| user.id().clone());
+            if id.is_some_and(|id| self.drop_log(&id)) {
                 return true;
             }
         }
@@ -289,8 +294,9 @@ impl Shard {
         self.delta.bytes += signed(user.log.bytes()) - signed(before);
         if is_new {
             // Once a user: however much is added, it is one place in the queue.
-            self.logs
-                .push_back((user.log.kept_until(), user.id().clone()));
+            let at = user.log.kept_until();
+            let user = self.users.hash(id);
+            self.logs.push_back(Due { at, user });
             self.delta.bytes += signed(id.as_str().len() + INDEX_OVERHEAD);
         }
     }
@@ -303,7 +309,7 @@ impl Shard {
             return;
         }
         self.wheels = Default::default();
-        for place in &self.table {
+        for place in self.table.iter() {
             let bytes = self.pool.get(*place);
             if let Some(view) = view(bytes, &self.commons) {
                 self.wheels[class_of(bytes) as usize].file(hash_of(bytes), view.kept_until());
@@ -313,11 +319,7 @@ impl Shard {
 
     /// Gives memory back once most of it is unused. A shard is small: so is the pause.
     fn shrink(&mut self) {
-        if self.table.capacity() > 64 && self.table.len() < self.table.capacity() / 8 {
-            let pool = &self.pool;
-            self.table
-                .shrink_to(self.table.len() * 2, |place| hash_of(pool.get(*place)));
-        }
+        self.table.shrink();
         self.users.shrink();
     }
 
@@ -332,7 +334,7 @@ impl Shard {
 
     /// Adds the live sessions of each kind.
     pub(super) fn count(&self, now: SystemTime, live: &mut [u64; 2]) {
-        for place in &self.table {
+        for place in self.table.iter() {
             let bytes = self.pool.get(*place);
             if view(bytes, &self.commons).is_some_and(|view| view.is_live(now)) {
                 live[key_of(bytes).kind as usize] += 1;
@@ -374,9 +376,7 @@ impl Shelf for Shard {
                 self.close_gap(before);
             }
         } else {
-            let pool = &self.pool;
-            self.table
-                .insert_unique(hash, place, |place| hash_of(pool.get(*place)));
+            self.table.insert(hash, place);
         }
         self.account(place, class, 1);
         if was.map(|(was, _)| was) != Some(class) {
@@ -415,9 +415,10 @@ impl Shelf for Shard {
         let user = self.users.of(user);
         // Once a user: however often one says so, it is one place in the queue.
         if user.set_since(Some(since)).is_none() {
-            let id = user.id().clone();
+            let (at, id) = (since + SINCE_KEPT, user.id().clone());
+            let user = self.users.hash(&id);
+            self.sinces.push_back(Due { at, user });
             self.delta.bytes += signed(id.as_str().len() + INDEX_OVERHEAD);
-            self.sinces.push_back((since + SINCE_KEPT, id));
         }
     }
 
@@ -435,12 +436,25 @@ impl Shelf for Shard {
     }
 
     fn erase(&mut self, user: &UserId) {
-        self.drop_log(user);
+        if self.drop_log(user) {
+            // Nothing of them stays, not even in what time it was. It is seldom, and a shard's queue is short.
+            let user = self.users.hash(user);
+            self.logs.retain(|due| due.user != user);
+        }
     }
 
     fn record_limit(&self) -> usize {
         self.record_limit
     }
+}
+
+/// Takes out the first, once its time has come.
+fn next_due(queue: &mut VecDeque<Due>, now: SystemTime) -> Option<Due> {
+    let first = queue.front()?;
+    if first.at > now {
+        return None;
+    }
+    queue.pop_front()
 }
 
 fn signed(bytes: usize) -> isize {
@@ -452,7 +466,9 @@ mod tests {
     use super::*;
     use crate::clock::instant;
     use crate::id::{Fresh, Kind};
-    use crate::record::{Changes, End, EndReason, NewRecord, Op, Record, Seen, Tombstone};
+    use crate::record::{
+        Changes, End, EndReason, HistoryEvent, NewRecord, Op, Record, Seen, Tombstone,
+    };
     use crate::store::{Applied, Apply, rules};
     use std::time::Duration;
 
@@ -521,6 +537,21 @@ mod tests {
             (shard.since(&user), shard.users.len(), shard.sinces.len()),
             (None, 0, 0)
         );
+    }
+
+    #[test]
+    fn inv11_a_user_who_is_erased_again_and_again_leaves_nothing() {
+        let mut shard = Shard::new(1 << 16, Ends::default());
+        let (erased, bob) = (UserId::from("erased"), UserId::from("bob"));
+        let entry = || HistoryEntry::of(&alice(), instant(NOW), HistoryEvent::SignedIn);
+        shard.note(&bob, entry());
+        for _ in 0..1000 {
+            shard.note(&erased, entry());
+            shard.erase(&erased);
+        }
+        assert_eq!((shard.users.len(), shard.logs.len()), (1, 1));
+        assert!(shard.evict_log(), "the other one is still found");
+        assert_eq!((shard.users.len(), shard.logs.len()), (0, 0));
     }
 
     #[test]

@@ -4,15 +4,10 @@
 //! who want more. So nothing large is dropped by whoever has a lock, and what is much is dropped in the order in which
 //! an allocator gives it back little by little: from the end of its heap.
 
-use hashbrown::HashTable;
-
-use super::pool::Place;
-
 #[derive(Debug, Default)]
 pub(super) struct Waste {
     pages: Vec<Vec<u8>>,
     slots: Vec<Vec<u64>>,
-    tables: Vec<HashTable<Place>>,
     /// How much it is, about.
     pub(super) bytes: usize,
 }
@@ -39,7 +34,6 @@ impl Waste {
         self.bytes += other.bytes;
         self.pages.append(&mut other.pages);
         self.slots.append(&mut other.slots);
-        self.tables.append(&mut other.tables);
     }
 
     /// Drops it in pieces; each call of the iterator one.
@@ -47,7 +41,7 @@ impl Waste {
         self.pages.sort_unstable_by_key(|page| page.as_ptr());
         self.list_apart();
         // They lie in between, and keep what is below them from being given back.
-        (self.slots, self.tables) = Default::default();
+        self.slots = Vec::new();
         std::iter::from_fn(move || {
             let mut dropped = 0;
             while dropped < AT_ONCE
@@ -95,12 +89,5 @@ impl Large for Vec<u64> {
             waste.bytes += bytes;
             waste.slots.push(self);
         }
-    }
-}
-
-impl Large for HashTable<Place> {
-    fn add_to(self, waste: &mut Waste) {
-        waste.bytes += self.allocation_size();
-        waste.tables.push(self);
     }
 }
