@@ -116,7 +116,8 @@ for subject in "${subjects[@]}"; do
     address[$subject]=$line
     : >"$work/$subject.cookies"
     if [[ $subject == floor ]]; then
-        echo "none=none" >"$work/floor.cookies"
+        # What a browser with a session sends, to handlers that have none.
+        echo "__Host-session=$(printf 'A%.0s' {1..43})" >"$work/floor.cookies"
         continue
     fi
     for ((n = 0; n < sessions; n++)); do
@@ -145,6 +146,7 @@ load() {
 
 for ((round = 1; round <= rounds; round++)); do
     load floor /plain
+    load floor /read
     load session-guard /plain
     for route in /read /write; do
         for subject in "${readers[@]}"; do load "$subject" "$route"; done
@@ -202,6 +204,8 @@ for route in /plain /read /write; do
         row floor /plain
         row session-guard /plain
     else
+        # The same handler without a session.
+        if [[ $route == /read ]]; then row floor /read; fi
         for subject in "${readers[@]}"; do row "$subject" "$route"; done
     fi
 done

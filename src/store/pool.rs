@@ -7,7 +7,7 @@
 use super::waste::Waste;
 
 /// So many places in a page are two to this; half as many with each doubling of their width, down to one.
-const PAGE: u32 = 3;
+const PAGE: u32 = 5;
 /// For so many there is room at first.
 const FIRST: usize = 4;
 /// The widths: so many equal steps to each doubling, from this one on. At most one in thirty-two bytes is too many.
