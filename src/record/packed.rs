@@ -229,7 +229,9 @@ impl<'a> Part<'a> {
     /// Whether no change names it and no clear removes it.
     pub(super) fn survives(&self, changes: &Changes) -> bool {
         match self.family {
-            Family::Unknown | Family::Message => true,
+            Family::Message => true,
+            // A value whose name nobody here could have given: scripts clear it too.
+            Family::Unknown => changes.clear.is_none() || !self.name.starts_with(b"d:"),
             Family::Value => str::from_utf8(self.name)
                 .is_ok_and(|name| changes.get(name).is_none() && !changes.clears(name)),
         }

@@ -3,6 +3,8 @@
 //! Counted by those who have it, and dropped with the last of them: there is never more of it than sessions, though a
 //! client may well send another user agent each time.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::hash::{BuildHasher, RandomState};
 
 use super::table::Table;
@@ -11,6 +13,8 @@ use crate::record::Common;
 /// What one takes besides its text, at most.
 const OVERHEAD: usize = 96;
 
+/// It is not worth giving back less than this.
+const FEW: usize = 64;
 /// So many of those that were found last.
 const RECENT: usize = 8;
 
@@ -20,8 +24,9 @@ pub(super) type Number = u32;
 #[derive(Debug, Default)]
 pub(super) struct Commons {
     all: Vec<Kept>,
-    /// Places among them that are free.
-    free: Vec<Number>,
+    /// Places among them that are free, and some that are no more. The first is taken first, so that the last ones can be
+    /// given back.
+    free: BinaryHeap<Reverse<Number>>,
     found: Table<Number>,
     /// Found last, of those whose user agent has about that length: most of them come again.
     recent: [Number; RECENT],
@@ -99,18 +104,23 @@ impl Commons {
             flags: common.flags,
         };
         self.bytes += common.agent.len() + OVERHEAD;
-        let number = match self.free.pop() {
-            Some(number) => {
-                self.all[number as usize] = kept;
-                number
-            }
-            None => {
-                self.all.push(kept);
-                Number::try_from(self.all.len() - 1).expect("a shard has fewer than 2^32 sessions")
-            }
-        };
+        let number = self.place_for(kept);
         self.found.insert(hash, number);
         number
+    }
+
+    fn place_for(&mut self, kept: Kept) -> Number {
+        while let Some(Reverse(number)) = self.free.pop() {
+            // It may have been given back since, or taken.
+            if let Some(free) = self.all.get_mut(number as usize)
+                && free.count == 0
+            {
+                *free = kept;
+                return number;
+            }
+        }
+        self.all.push(kept);
+        Number::try_from(self.all.len() - 1).expect("a shard has fewer than 2^32 sessions")
     }
 
     /// One more has one that is there.
@@ -131,7 +141,7 @@ impl Commons {
         let kept = &mut self.all[number as usize];
         self.bytes -= kept.agent.len() + OVERHEAD;
         kept.agent = Box::default();
-        self.free.push(number);
+        self.free.push(Reverse(number));
         if self.found.len() == 0 {
             let hasher = std::mem::take(&mut self.hasher);
             *self = Self {
@@ -139,5 +149,64 @@ impl Commons {
                 ..Self::default()
             };
         }
+    }
+
+    /// Gives memory back once most of it is unused.
+    pub(super) fn shrink(&mut self) {
+        self.found.shrink();
+        while self.all.last().is_some_and(|kept| kept.count == 0) {
+            self.all.pop();
+        }
+        let len = self.all.len();
+        if self.free.len() > len + FEW {
+            self.free.retain(|Reverse(number)| (*number as usize) < len);
+            self.free.shrink_to_fit();
+        }
+        if self.all.capacity() > FEW && len < self.all.capacity() / 8 {
+            self.all.shrink_to(2 * len);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn common(agent: &str) -> Common<'_> {
+        Common {
+            version: 1,
+            flags: 0,
+            idle: 7,
+            touch: 1,
+            agent,
+        }
+    }
+
+    #[test]
+    fn inv11_of_many_user_agents_that_are_gone_nothing_is_kept() {
+        let mut commons = Commons::default();
+        let kept = commons.take(&common("kept"));
+        let flood: Vec<Number> = (0..10_000)
+            .map(|n| commons.take(&common(&format!("agent {n}"))))
+            .collect();
+        // The last of them stays for a while, and what comes meanwhile takes the first places.
+        let (last, others) = flood.split_last().unwrap();
+        for number in others {
+            commons.give_back(*number);
+        }
+        commons.shrink();
+        let next = commons.take(&common("next"));
+        assert!(next < 10);
+        commons.give_back(*last);
+        commons.shrink();
+        assert_eq!(commons.all.len(), 2);
+        assert!(commons.all.capacity() <= FEW && commons.free.len() <= 2 + FEW);
+        for n in 0..1000 {
+            let number = commons.take(&common(&format!("agent {n}")));
+            assert_eq!(commons.get(number).agent, format!("agent {n}"));
+        }
+        assert_eq!(commons.get(kept), common("kept"));
+        assert_eq!(commons.get(next), common("next"));
+        assert_eq!(commons.all.len(), 1002, "each has a place of its own");
     }
 }

@@ -42,10 +42,11 @@ const CHANGE_OVERHEAD: usize = 512;
 ///
 /// Clones share the same sessions. They are gone when the process is.
 ///
-/// - **Bounded** in entries and in bytes. At the bound room is made in this order: users' histories and activities; strangers' sessions, roughly
-///   those that would be over first; then the tombstones that only tell why something ended; then users' sessions
-///   that are over. Nobody is signed out to make room: when nothing of these is left, a new session is refused with
-///   a [`StoreError`], and requests get 503.
+/// - **Bounded** in entries and in bytes. At the bound room is made in this order: strangers' sessions, roughly those that
+///   would be over first; then the tombstones that only tell why something ended; then, where bytes are the matter,
+///   users' histories and activities, those that would be forgotten first; then users' sessions that are over. Nobody
+///   is signed out to make room: when nothing of these is left, a new session is refused with a [`StoreError`], and
+///   requests get 503.
 /// - **Freed.** What is over is dropped a few entries with each write, and by a task that starts with the first
 ///   session and ends with the last clone (it needs a tokio runtime with time enabled). Reasons are told until
 ///   [`Entry::kept_until`].
@@ -113,7 +114,8 @@ impl MemoryStore {
         self.inner.entries.load(Ordering::Relaxed)
     }
 
-    /// How many bytes they take with all that belongs to them, by estimate: the process takes about as much.
+    /// How many bytes they take with all that belongs to them, with the room that is kept for more, by estimate: the process
+    /// takes about as much.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.inner.bytes.load(Ordering::Relaxed)
@@ -148,9 +150,9 @@ impl MemoryStoreBuilder {
         self
     }
 
-    /// At most so many bytes in all. Default: 2 GiB, about six million sessions of 200 bytes
-    /// of data, or three million of users with their histories. A session takes about 335 bytes with such data, a user's 660; a user
-    /// agent that many have is kept once.
+    /// At most so many bytes in all. Default: 2 GiB. That is more than as many strangers' sessions as there may be
+    /// [entries](Self::max_entries) take with 200 bytes of data, of about 335 bytes each, and about three million users'
+    /// sessions with their histories, of 660. A user agent that many have is kept once.
     pub const fn max_bytes(mut self, bytes: usize) -> Self {
         self.max_bytes = bytes;
         self
@@ -279,8 +281,11 @@ impl Inner {
     }
 
     fn has_room(&self, bytes: usize) -> bool {
-        self.entries.load(Ordering::Relaxed) < self.max_entries
-            && self.bytes.load(Ordering::Relaxed).saturating_add(bytes) <= self.max_bytes
+        self.entries.load(Ordering::Relaxed) < self.max_entries && self.has_bytes(bytes)
+    }
+
+    fn has_bytes(&self, bytes: usize) -> bool {
+        self.bytes.load(Ordering::Relaxed).saturating_add(bytes) <= self.max_bytes
     }
 
     /// Evicts until `bytes` more fit. Instances of one process that do this at once may overshoot by one each.
@@ -289,36 +294,12 @@ impl Inner {
             return Ok(());
         }
         let now = self.now();
-        // What happened long ago is worth the least.
-        for at in 0..SHARDS {
-            let mut shard = self.lock(at);
-            while !self.has_room(bytes) && shard.evict_log() {
-                drop(self.settle(shard, WASTE_OF_WRITES));
-                shard = self.lock(at);
-            }
-            if self.has_room(bytes) {
-                return Ok(());
-            }
-        }
-        for class in [Class::Stranger, Class::Tombstone, Class::User] {
-            for _ in 0..SHARDS {
-                let at = self.cursor.fetch_add(1, Ordering::Relaxed) % SHARDS;
-                loop {
-                    let mut shard = self.lock(at);
-                    let evicted = shard.evict(class, now);
-                    drop(self.settle(shard, WASTE_OF_WRITES));
-                    if self.has_room(bytes) {
-                        return Ok(());
-                    }
-                    // One from each shard in turn while entries are the matter: they all have about as many.
-                    if !evicted
-                        || self.bytes.load(Ordering::Relaxed).saturating_add(bytes)
-                            <= self.max_bytes
-                    {
-                        break;
-                    }
-                }
-            }
+        let has_room = self.evict(Class::Stranger, bytes, now)
+            || self.evict(Class::Tombstone, bytes, now)
+            || self.evict_logs(bytes)
+            || self.evict(Class::User, bytes, now);
+        if has_room {
+            return Ok(());
         }
         Err(StoreError::new(format!(
             "the memory store is full ({} of {} entries, {} of {} bytes), and everything in it is in use",
@@ -328,6 +309,42 @@ impl Inner {
             self.max_bytes,
         ))
         .with_failure(Failure::Full))
+    }
+
+    /// Drops entries of a class until `bytes` more fit; whether they do.
+    fn evict(&self, class: Class, bytes: usize, now: SystemTime) -> bool {
+        for _ in 0..SHARDS {
+            let at = self.cursor.fetch_add(1, Ordering::Relaxed) % SHARDS;
+            loop {
+                let mut shard = self.lock(at);
+                let evicted = shard.evict(class, now);
+                drop(self.settle(shard, WASTE_OF_WRITES));
+                if self.has_room(bytes) {
+                    return true;
+                }
+                // One from each shard in turn while entries are the matter: they all have about as many.
+                if !evicted || self.has_bytes(bytes) {
+                    break;
+                }
+            }
+        }
+        false
+    }
+
+    /// The same of users' histories and activities, which are no entries: where those are too many, nothing of what
+    /// happened is forgotten for it.
+    fn evict_logs(&self, bytes: usize) -> bool {
+        for at in 0..SHARDS {
+            while !self.has_bytes(bytes) {
+                let mut shard = self.lock(at);
+                let evicted = shard.evict_log();
+                drop(self.settle(shard, WASTE_OF_WRITES));
+                if !evicted {
+                    break;
+                }
+            }
+        }
+        self.has_room(bytes)
     }
 
     /// Starts the sweeper, once.
@@ -413,6 +430,10 @@ impl SessionStore for MemoryStore {
             .sum();
         if grows > 0 {
             self.inner.make_room(grows)?;
+        } else if let Some(seen) = &apply.seen {
+            // A touch is never refused, but makes room for the user agent that it may bring.
+            let agent = seen.agent.as_deref().map_or(0, str::len);
+            let _ = self.inner.make_room(agent + CHANGE_OVERHEAD);
         }
         Ok(self.inner.write(apply.key.bucket, |shard, now| {
             rules::apply(shard, now, &apply)
@@ -511,31 +532,77 @@ impl SessionStore for MemoryStore {
 mod tests {
     use super::*;
     use crate::id::Fresh;
-    use crate::record::{NewRecord, Seen};
+    use crate::record::{Changes, NewRecord, Seen};
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn seen(store: &MemoryStore, agent: Option<Arc<str>>) -> Seen {
+        Seen {
+            at: store.now(),
+            address: None,
+            agent,
+        }
+    }
+
+    /// It is over when it begins.
+    fn new_record(at: SystemTime) -> NewRecord {
+        NewRecord {
+            handle: Fresh::draw().unwrap().handle(),
+            user: None,
+            created_at: at,
+            signed_in_at: None,
+            absolute_end: at,
+            idle_timeout: Duration::ZERO,
+            touch_threshold: Duration::ZERO,
+            persistent: false,
+            seen: Seen {
+                at,
+                address: None,
+                agent: None,
+            },
+            values: Vec::new(),
+        }
+    }
 
     fn create(bucket: u16, at: SystemTime) -> Create {
         Create {
             key: Fresh::draw().unwrap().id(bucket.into()).key(Kind::User),
-            record: Record::new(&NewRecord {
-                handle: Fresh::draw().unwrap().handle(),
-                user: None,
-                created_at: at,
-                signed_in_at: None,
-                absolute_end: at,
-                idle_timeout: Duration::ZERO,
-                touch_threshold: Duration::ZERO,
-                persistent: false,
-                seen: Seen {
-                    at,
-                    address: None,
-                    agent: None,
-                },
-                values: Vec::new(),
-            }),
+            record: Record::new(&new_record(at)),
             began_at: at,
             limit: None,
             held: false,
         }
+    }
+
+    #[tokio::test]
+    async fn inv11_what_touches_bring_makes_room_too() {
+        const MOST: usize = 200_000;
+        let store = MemoryStore::builder().max_bytes(MOST).build();
+        let mut keys = Vec::new();
+        while store.bytes() < MOST - 2 * CHANGE_OVERHEAD {
+            let mut made = create(keys.len() as u16, store.now());
+            made.record = Record::new(&NewRecord {
+                absolute_end: store.now() + HOUR,
+                idle_timeout: HOUR,
+                ..new_record(store.now())
+            });
+            keys.push(made.key);
+            store.create(made).await.unwrap();
+        }
+        let mut saved = 0;
+        for (n, key) in keys.iter().enumerate() {
+            let agent = format!("{n:0>200}");
+            let touch = Apply {
+                read: None,
+                key: *key,
+                changes: Changes::default(),
+                seen: Some(seen(&store, Some(agent.into()))),
+            };
+            let applied = store.apply(touch).await.unwrap();
+            saved += usize::from(matches!(applied, Applied::Saved(_)));
+            assert!(store.bytes() <= MOST, "{}", store.bytes());
+        }
+        assert!(saved > keys.len() / 3, "{saved} of {}", keys.len());
     }
 
     #[test]

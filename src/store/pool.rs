@@ -25,6 +25,8 @@ const NUMBER_BITS: u32 = 22;
 #[derive(Debug, Default)]
 pub(super) struct Pool {
     classes: Vec<Class>,
+    /// What all pages have room for.
+    bytes: usize,
 }
 
 /// The runs of one width.
@@ -89,14 +91,14 @@ impl Pool {
             let narrower = self.classes.len()..(class + 1).next_multiple_of(STEPS / 2);
             self.classes.extend(narrower.map(Class::new));
         }
-        let number = self.classes[class].push();
+        let number = self.classes[class].push(&mut self.bytes);
         Place::new(class, number)
     }
 
     /// Takes a run away; the place of the one that is here in its stead, if one is.
     pub(super) fn remove(&mut self, place: Place, waste: &mut Waste) -> Option<Place> {
         let class = place.class();
-        let last = self.classes[class].swap_remove(place.number(), waste);
+        let last = self.classes[class].swap_remove(place.number(), &mut self.bytes, waste);
         (last != place.number()).then(|| Place::new(class, last))
     }
 
@@ -105,9 +107,9 @@ impl Pool {
         class_for(len) == place.class()
     }
 
-    /// The bytes of a place.
-    pub(super) const fn width(place: Place) -> usize {
-        width(place.class())
+    /// What it takes, used or not.
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes
     }
 
     pub(super) fn get(&self, place: Place) -> &[u8] {
@@ -140,7 +142,8 @@ impl Class {
         (page, (number - (page << self.page)) * self.width)
     }
 
-    fn push(&mut self) -> usize {
+    /// `bytes` is what all pages have room for.
+    fn push(&mut self, bytes: &mut usize) -> usize {
         let (number, width) = (self.len, self.width);
         let (_, start) = self.at(number);
         if start == 0 {
@@ -149,7 +152,9 @@ impl Class {
         let page = self.pages.last_mut().expect("there is one");
         if page.capacity() < start + width {
             // By doubling, which ends with the page: it has two to some power of places.
+            let before = page.capacity();
             page.reserve_exact(start.max(FIRST.min(1 << self.page) * width));
+            *bytes += page.capacity() - before;
         }
         page.resize(start + width, 0);
         self.len += 1;
@@ -157,8 +162,17 @@ impl Class {
     }
 
     /// The number of the last one, which is in that place now.
-    fn swap_remove(&mut self, number: usize, waste: &mut Waste) -> usize {
+    fn swap_remove(&mut self, number: usize, bytes: &mut usize, waste: &mut Waste) -> usize {
         let (last, width) = (self.len - 1, self.width);
+        if self.page == 0 {
+            // Each has a page of its own: what is long is not copied.
+            let page = self.pages.swap_remove(number);
+            self.len = last;
+            *bytes -= page.capacity();
+            waste.add(page);
+            self.shrink();
+            return last;
+        }
         let (last_page, start) = self.at(last);
         if number != last {
             let (page, there) = self.at(number);
@@ -173,15 +187,27 @@ impl Class {
         self.len = last;
         if start == 0 {
             if let Some(page) = self.pages.pop() {
+                *bytes -= page.capacity();
                 waste.add(page);
             }
-            if self.pages.len() < self.pages.capacity() / 4 {
-                self.pages.shrink_to(self.pages.len() * 2);
-            }
+            self.shrink();
         } else {
-            self.pages[last_page].truncate(start);
+            let page = &mut self.pages[last_page];
+            page.truncate(start);
+            let before = page.capacity();
+            if before > FIRST * width && start <= before / 4 {
+                page.shrink_to(before / 2);
+                *bytes -= before - page.capacity();
+            }
         }
         last
+    }
+
+    /// Gives the room for more pages back once most of it is unused.
+    fn shrink(&mut self) {
+        if self.pages.len() < self.pages.capacity() / 4 {
+            self.pages.shrink_to(self.pages.len() * 2);
+        }
     }
 }
 
@@ -208,9 +234,19 @@ mod tests {
         assert!(class_for(u32::MAX as usize) < 1 << (32 - NUMBER_BITS));
     }
 
+    /// Of which many are in a page, or one.
+    fn lengths() -> impl Strategy<Value = usize> {
+        prop_oneof![20 => 0usize..300, 1 => 17_000usize..17_100]
+    }
+
+    fn held(pool: &Pool) -> usize {
+        let pages = pool.classes.iter().flat_map(|class| &class.pages);
+        pages.map(Vec::capacity).sum()
+    }
+
     proptest! {
         #[test]
-        fn runs_stay_what_they_are_whatever_comes_and_goes(steps in prop::collection::vec((any::<bool>(), 0usize..300, any::<u8>()), 0..600)) {
+        fn runs_stay_what_they_are_whatever_comes_and_goes(steps in prop::collection::vec((any::<bool>(), lengths(), any::<u8>()), 0..600)) {
             let mut pool = Pool::default();
             let mut there: Vec<(Place, usize, u8)> = Vec::new();
             for (adds, n, byte) in steps {
@@ -231,6 +267,7 @@ mod tests {
             }
             let pages: usize = pool.classes.iter().map(|class| class.pages.len()).sum();
             prop_assert!(pages <= there.len());
+            prop_assert_eq!(pool.bytes(), held(&pool));
         }
     }
 
@@ -238,15 +275,13 @@ mod tests {
     fn inv11_what_is_dropped_is_given_back() {
         let mut pool = Pool::default();
         let places: Vec<Place> = (0..1000).map(|_| pool.add(300)).collect();
-        let held = |pool: &Pool| -> usize {
-            let pages = pool.classes.iter().flat_map(|class| &class.pages);
-            pages.map(Vec::capacity).sum()
-        };
         assert!(held(&pool) <= (1000 + (1 << PAGE)) * width(class_for(300)));
         // The first of them each time, where the last one is then.
         for left in (0..1000).rev() {
             pool.remove(places[0], &mut Waste::default());
             assert!(held(&pool) <= (left + (1 << PAGE)) * width(class_for(300)));
+            assert!(held(&pool) <= (4 * left).max(FIRST) * width(class_for(300)));
+            assert_eq!(held(&pool), pool.bytes());
         }
         assert_eq!(held(&pool), 0);
     }

@@ -1,6 +1,7 @@
 //! One shard of the memory: the entries and indexes of some buckets, under one lock.
 
-use std::collections::VecDeque;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::time::SystemTime;
 
 use super::commons::Commons;
@@ -19,14 +20,18 @@ use crate::clock::micros;
 use crate::id::{Digest, RecordKey, UserId};
 use crate::record::{Activity, Entry, HistoryEntry, UserLog};
 
-/// What an entry takes besides its place: its share of the table, of the wheel, and of a page that is not full.
+/// What an entry takes besides its place in a page: its share of the table and of the wheel.
 const OVERHEAD: usize = 32;
 /// What a user's session takes besides, in the user's index; and what a `since` takes.
 const INDEX_OVERHEAD: usize = 128;
 /// So much more than twice the entries may be filed in the wheels of a shard.
 const STALE: usize = 64;
-/// So many lookups at most for one eviction.
+/// So many entries are looked at for one eviction.
 const EVICTION_TRIES: usize = 32;
+/// And so many that are filed and have become something else since.
+const EVICTION_STALE: usize = 1024;
+/// It is not worth giving back less than this.
+const FEW: usize = 64;
 
 /// How the totals change.
 #[derive(Debug, Default, Clone, Copy)]
@@ -36,11 +41,24 @@ pub(super) struct Delta {
 }
 
 /// When something of a user is to be looked at.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Due {
     at: SystemTime,
     /// By the hash of their id.
     user: u64,
+}
+
+/// The first to be looked at first.
+type Queue = BinaryHeap<Reverse<Due>>;
+
+/// What became of an entry that a wheel gave back.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Look {
+    /// It is gone, or became something else, and that was filed on its own.
+    Stale,
+    Dropped,
+    /// It goes on until then.
+    Stays(SystemTime),
 }
 
 #[derive(Debug, Default)]
@@ -49,13 +67,13 @@ pub(super) struct Shard {
     table: Table<Place>,
     pool: Pool,
     commons: Commons,
-    /// How many of its bytes are in the totals.
+    /// How many bytes of these two are in the totals.
     counted: usize,
     users: Users,
     /// When to look at each `since`, one for each user who has one.
-    sinces: VecDeque<Due>,
+    sinces: Queue,
     /// When to look at each user's log, likewise.
-    logs: VecDeque<Due>,
+    logs: Queue,
     wheels: [Wheel; 3],
     delta: Delta,
     waste: Waste,
@@ -74,10 +92,10 @@ impl Shard {
 
     /// What changed in the totals since the last call.
     pub(super) fn take_delta(&mut self) -> Delta {
-        let commons = self.commons.bytes();
-        let before = std::mem::replace(&mut self.counted, commons);
+        let shared = self.commons.bytes() + self.pool.bytes();
+        let before = std::mem::replace(&mut self.counted, shared);
         let mut delta = std::mem::take(&mut self.delta);
-        delta.bytes += signed(commons) - signed(before);
+        delta.bytes += signed(shared) - signed(before);
         delta
     }
 
@@ -91,13 +109,16 @@ impl Shard {
 
     /// Drops at most `most` entries that are over; whether more may be waiting.
     pub(super) fn purge(&mut self, now: SystemTime, most: usize) -> bool {
-        self.purge_sinces(now, most);
-        self.purge_logs(now, most);
+        let mut more = self.purge_sinces(now, most);
+        more |= self.purge_logs(now, most);
         let slot = Slot::of(now);
         let mut looked_at = 0;
         for class in [Class::Stranger, Class::Tombstone, Class::User] {
             while let Some(hash) = self.wheels[class as usize].due(slot, &mut self.waste) {
-                self.look_at(hash, class, |entry| entry.kept_until() <= now);
+                let look = self.look_at(hash, class, |entry| entry.kept_until() <= now);
+                if let Look::Stays(until) = look {
+                    self.wheels[class as usize].file(hash, until);
+                }
                 looked_at += 1;
                 if looked_at == most {
                     return true;
@@ -105,50 +126,60 @@ impl Shard {
             }
         }
         self.shrink();
-        false
+        more
     }
 
     /// Drops one entry of this class, roughly the one that would be over first; of the users' only those that are
     /// over. Whether one was found.
     pub(super) fn evict(&mut self, class: Class, now: SystemTime) -> bool {
-        for tries in 0..EVICTION_TRIES {
+        let (mut stale, mut stay) = (0, Vec::new());
+        let mut dropped = loop {
             let Some(hash) = self.wheels[class as usize].soonest(&mut self.waste) else {
-                return false;
+                break false;
             };
-            let dropped = self.look_at(hash, class, |view| match (class, view) {
+            let look = self.look_at(hash, class, |view| match (class, view) {
                 (Class::User, View::Live(..)) => !view.is_live(now),
                 (Class::User, View::Ended(_)) => false,
-                // One that was used since it was filed gets another chance, but not without end.
-                (Class::Stranger, View::Live(_, own)) => {
-                    tries + 1 == EVICTION_TRIES || !own.was_used()
-                }
+                (Class::Stranger, View::Live(_, own)) => !own.was_used(),
                 (Class::Stranger | Class::Tombstone, _) => true,
             });
-            if dropped {
-                return true;
+            match look {
+                Look::Dropped => break true,
+                Look::Stale => stale += 1,
+                Look::Stays(until) => stay.push((hash, until)),
             }
+            if stay.len() == EVICTION_TRIES || stale == EVICTION_STALE {
+                break false;
+            }
+        };
+        // What was used since it was made goes only where nothing else is found.
+        if !dropped && class == Class::Stranger && !stay.is_empty() {
+            let (hash, _) = stay.swap_remove(0);
+            dropped = self.look_at(hash, class, |_| true) == Look::Dropped;
         }
-        false
+        // Only now: they would be looked at again at once.
+        for (hash, until) in stay {
+            self.wheels[class as usize].file(hash, until);
+        }
+        dropped
     }
 
-    /// Looks at an entry that a wheel gave back: drops it if `over`, else files it again. Whether it was dropped.
-    fn look_at(&mut self, hash: u64, class: Class, over: impl FnOnce(&View<'_>) -> bool) -> bool {
+    /// Looks at an entry that a wheel gave back, and drops it if `over`.
+    fn look_at(&mut self, hash: u64, class: Class, over: impl FnOnce(&View<'_>) -> bool) -> Look {
         let pool = &self.pool;
         let is_it = |place: &Place| hash_of(pool.get(*place)) == hash;
         let Some(&place) = self.table.find(hash, is_it) else {
-            return false;
+            return Look::Stale;
         };
         let bytes = pool.get(place);
-        // It became something else since, and that was filed on its own.
         if class_of(bytes) != class {
-            return false;
+            return Look::Stale;
         }
         let Some(view) = view(bytes, &self.commons) else {
-            return false;
+            return Look::Stale;
         };
         if !over(&view) {
-            self.wheels[class as usize].file(hash, view.kept_until());
-            return false;
+            return Look::Stays(view.kept_until());
         }
         let key = key_of(bytes);
         let member = match &view {
@@ -156,12 +187,12 @@ impl Shard {
             View::Ended(_) => None,
         };
         self.table.remove(hash, |known| *known == place);
-        self.account(place, class, -1);
+        self.account(class, -1);
         self.drop_from_pool(place);
         if let Some(user) = member {
             self.remove_member(&user, &key.digest);
         }
-        true
+        Look::Dropped
     }
 
     /// What stands under a key at that time: [`rules::load`](super::rules::load), in fewer steps.
@@ -220,17 +251,20 @@ impl Shard {
         }
     }
 
-    fn purge_sinces(&mut self, now: SystemTime, most: usize) {
+    /// Whether more may be waiting, as with all of these.
+    fn purge_sinces(&mut self, now: SystemTime, most: usize) -> bool {
         for _ in 0..most {
             let Some(due) = next_due(&mut self.sinces, now) else {
-                return;
+                return false;
             };
             let Some(user) = self.users.named(due.user) else {
                 continue;
             };
             match user.since().map(|since| since + SINCE_KEPT) {
                 // It was set again meanwhile.
-                Some(later) if later > due.at => self.sinces.push_back(Due { at: later, ..due }),
+                Some(later) if later > due.at => {
+                    self.sinces.push(Reverse(Due { at: later, ..due }))
+                }
                 Some(_) | None => {
                     let id = user.id().clone();
                     self.users.of(&id).set_since(None);
@@ -239,12 +273,13 @@ impl Shard {
                 }
             }
         }
+        true
     }
 
-    fn purge_logs(&mut self, now: SystemTime, most: usize) {
+    fn purge_logs(&mut self, now: SystemTime, most: usize) -> bool {
         for _ in 0..most {
             let Some(due) = next_due(&mut self.logs, now) else {
-                return;
+                return false;
             };
             let Some(user) = self.users.named(due.user) else {
                 continue;
@@ -252,17 +287,18 @@ impl Shard {
             let at = user.log.kept_until();
             if at > now {
                 // Something was added meanwhile.
-                self.logs.push_back(Due { at, ..due });
+                self.logs.push(Reverse(Due { at, ..due }));
             } else {
                 let id = user.id().clone();
                 self.drop_log(&id);
             }
         }
+        true
     }
 
     /// Drops the log of one user, roughly that to which nothing was added for longest; whether there was one.
     pub(super) fn evict_log(&mut self) -> bool {
-        while let Some(due) = self.logs.pop_front() {
+        while let Some(Reverse(due)) = self.logs.pop() {
             let id = self.users.named(due.user).map(|user| user.id().clone());
             if id.is_some_and(|id| self.drop_log(&id)) {
                 return true;
@@ -296,7 +332,7 @@ impl Shard {
             // Once a user: however much is added, it is one place in the queue.
             let at = user.log.kept_until();
             let user = self.users.hash(id);
-            self.logs.push_back(Due { at, user });
+            self.logs.push(Reverse(Due { at, user }));
             self.delta.bytes += signed(id.as_str().len() + INDEX_OVERHEAD);
         }
     }
@@ -308,7 +344,9 @@ impl Shard {
         if filed <= 2 * self.table.len() + STALE {
             return;
         }
-        self.wheels = Default::default();
+        for wheel in std::mem::take(&mut self.wheels) {
+            wheel.drop_into(&mut self.waste);
+        }
         for place in self.table.iter() {
             let bytes = self.pool.get(*place);
             if let Some(view) = view(bytes, &self.commons) {
@@ -321,15 +359,18 @@ impl Shard {
     fn shrink(&mut self) {
         self.table.shrink();
         self.users.shrink();
+        self.commons.shrink();
+        shrink(&mut self.sinces);
+        shrink(&mut self.logs);
     }
 
-    fn account(&mut self, place: Place, class: Class, sign: isize) {
+    fn account(&mut self, class: Class, sign: isize) {
         let index = match class {
             Class::User => INDEX_OVERHEAD,
             Class::Stranger | Class::Tombstone => 0,
         };
         self.delta.entries += sign;
-        self.delta.bytes += sign * signed(Pool::width(place) + OVERHEAD + index);
+        self.delta.bytes += sign * signed(OVERHEAD + index);
     }
 
     /// Adds the live sessions of each kind.
@@ -365,7 +406,7 @@ impl Shelf for Shard {
         };
         body.write(key, self.pool.get_mut(place));
         if let (Some(before), Some((was, common))) = (before, was) {
-            self.account(before, was, -1);
+            self.account(was, -1);
             if let Some(common) = common {
                 self.commons.give_back(common);
             }
@@ -378,7 +419,7 @@ impl Shelf for Shard {
         } else {
             self.table.insert(hash, place);
         }
-        self.account(place, class, 1);
+        self.account(class, 1);
         if was.map(|(was, _)| was) != Some(class) {
             self.wheels[class as usize].file(hash, entry.kept_until());
             self.forget_stale();
@@ -417,7 +458,7 @@ impl Shelf for Shard {
         if user.set_since(Some(since)).is_none() {
             let (at, id) = (since + SINCE_KEPT, user.id().clone());
             let user = self.users.hash(&id);
-            self.sinces.push_back(Due { at, user });
+            self.sinces.push(Reverse(Due { at, user }));
             self.delta.bytes += signed(id.as_str().len() + INDEX_OVERHEAD);
         }
     }
@@ -439,7 +480,7 @@ impl Shelf for Shard {
         if self.drop_log(user) {
             // Nothing of them stays, not even in what time it was. It is seldom, and a shard's queue is short.
             let user = self.users.hash(user);
-            self.logs.retain(|due| due.user != user);
+            self.logs.retain(|Reverse(due)| due.user != user);
         }
     }
 
@@ -449,12 +490,19 @@ impl Shelf for Shard {
 }
 
 /// Takes out the first, once its time has come.
-fn next_due(queue: &mut VecDeque<Due>, now: SystemTime) -> Option<Due> {
-    let first = queue.front()?;
+fn next_due(queue: &mut Queue, now: SystemTime) -> Option<Due> {
+    let Reverse(first) = queue.peek()?;
     if first.at > now {
         return None;
     }
-    queue.pop_front()
+    queue.pop().map(|Reverse(due)| due)
+}
+
+/// Gives memory back once most of it is unused.
+fn shrink(queue: &mut Queue) {
+    if queue.capacity() > FEW && queue.len() < queue.capacity() / 8 {
+        queue.shrink_to(2 * queue.len());
+    }
 }
 
 fn signed(bytes: usize) -> isize {
@@ -552,6 +600,94 @@ mod tests {
         assert_eq!((shard.users.len(), shard.logs.len()), (1, 1));
         assert!(shard.evict_log(), "the other one is still found");
         assert_eq!((shard.users.len(), shard.logs.len()), (0, 0));
+    }
+
+    fn stranger(seen_at: u64) -> (RecordKey, Record) {
+        let key = Fresh::draw().unwrap().id(7.into()).key(Kind::User);
+        let record = Record::new(&NewRecord {
+            handle: Fresh::draw().unwrap().handle(),
+            user: None,
+            created_at: instant(NOW),
+            signed_in_at: None,
+            absolute_end: instant(NOW) + Duration::from_secs(12 * 3600),
+            idle_timeout: Duration::from_secs(1800),
+            touch_threshold: Duration::from_secs(60),
+            persistent: false,
+            seen: Seen {
+                at: instant(seen_at),
+                address: None,
+                agent: None,
+            },
+            values: Vec::new(),
+        });
+        (key, record)
+    }
+
+    #[test]
+    fn inv11_what_strangers_became_does_not_hide_those_that_are_left() {
+        let mut shard = Shard::new(1 << 16, Ends::default());
+        let (left, record) = stranger(NOW + 3_600_000_000);
+        shard.put(&left, Entry::Live(record));
+        for _ in 0..200 {
+            let (key, record) = stranger(NOW);
+            let handle = record.handle();
+            shard.put(&key, Entry::Live(record));
+            let end = End::new(EndReason::Regenerated, instant(NOW));
+            let successor = None;
+            shard.put(
+                &key,
+                Entry::Ended(Tombstone {
+                    handle,
+                    end,
+                    successor,
+                }),
+            );
+        }
+        assert!(shard.evict(Class::Stranger, instant(NOW)));
+        assert_eq!(shard.get(&left), None);
+    }
+
+    #[test]
+    fn who_was_used_since_goes_after_who_was_not() {
+        let mut shard = Shard::new(1 << 16, Ends::default());
+        let (unused, record) = stranger(NOW);
+        shard.put(&unused, Entry::Live(record));
+        // In the same slot of time, and filed later.
+        let (used, record) = stranger(NOW + 1);
+        shard.put(&used, Entry::Live(record));
+        assert!(shard.evict(Class::Stranger, instant(NOW)));
+        assert_eq!(
+            (shard.get(&unused).is_some(), shard.get(&used).is_some()),
+            (false, true)
+        );
+    }
+
+    #[test]
+    fn inv11_each_log_is_dropped_when_its_time_has_come() {
+        let mut shard = Shard::new(1 << 16, Ends::default());
+        let at = instant(NOW);
+        for n in 0..200 {
+            let user = format!("history-{n}").into();
+            let entry = HistoryEntry::of(&alice(), at, HistoryEvent::SignedIn);
+            shard.note(&user, entry);
+        }
+        for n in 0..200 {
+            let activity = Activity {
+                at,
+                kind: "read".into(),
+                resource: "a".into(),
+                handle: None,
+                address: None,
+                user_agent: None,
+            };
+            shard.record(&format!("activity-{n}").into(), activity);
+        }
+        while shard.purge(at + Activity::KEPT, 64) {}
+        assert_eq!((shard.users.len(), shard.logs.len()), (200, 200));
+        assert!(shard.users.get(&"history-7".into()).is_some());
+        while shard.purge(at + HistoryEntry::KEPT, 64) {}
+        assert_eq!((shard.users.len(), shard.logs.len()), (0, 0));
+        assert!(shard.logs.capacity() <= FEW);
     }
 
     #[test]

@@ -26,6 +26,13 @@ impl Wheel {
         self.len += 1;
     }
 
+    /// Drops all of it.
+    pub(super) fn drop_into(self, waste: &mut Waste) {
+        for slot in self.slots.into_values() {
+            waste.add(slot);
+        }
+    }
+
     /// How many are filed, those included that have become something else since.
     pub(super) const fn len(&self) -> usize {
         self.len

@@ -1,6 +1,6 @@
 //! The memory's bounds.
 
-use sessile::{HistoryEntry, Kind, MemoryStore, SessionStore};
+use sessile::{HistoryEntry, HistoryEvent, Kind, MemoryStore, SessionStore};
 use std::time::Duration;
 
 use crate::harness::{Client, HOUR, app, memory};
@@ -65,6 +65,62 @@ async fn inv11_the_bound_in_bytes_holds_too() {
     }
     assert!(refused > 0);
     assert_eq!(alice.get("/get/k0").await.ok(), value);
+}
+
+/// An anonymous flood must not erase what happened to anybody, in whichever way the store is full.
+#[tokio::test]
+async fn inv11_strangers_push_out_no_history() {
+    let full = [
+        MemoryStore::builder().max_entries(50),
+        MemoryStore::builder().max_bytes(50_000),
+    ];
+    for builder in full {
+        let store = builder.build();
+        let app = app(store.clone());
+        Client::signed_in(&app, "alice").await;
+        for _ in 0..500 {
+            Client::new(&app).post("/put/a/1").await.ok();
+        }
+        let log = store.log("alice".into()).await.unwrap();
+        assert_eq!(log.history.len(), 1, "{store:?}");
+        assert_eq!(log.history[0].event, HistoryEvent::SignedIn);
+    }
+}
+
+/// Which would make no room, for they are no entries.
+#[tokio::test]
+async fn inv11_a_full_count_of_users_forgets_no_history() {
+    let store = MemoryStore::builder().max_entries(20).build();
+    let app = app(store.clone());
+    for n in 0..40 {
+        Client::new(&app).post(&format!("/login/user-{n}")).await;
+    }
+    for n in 0..20 {
+        let log = store.log(format!("user-{n}").into()).await.unwrap();
+        assert_eq!(log.history.len(), 1, "of user-{n}");
+    }
+}
+
+/// Where it is users who have filled it, what happened goes before somebody is refused.
+#[tokio::test]
+async fn inv11_histories_make_room_where_bytes_are_the_matter() {
+    let store = MemoryStore::builder().max_bytes(60_000).build();
+    let app = app(store.clone());
+    let mut users = 0;
+    while Client::new(&app)
+        .post(&format!("/login/user-{users}"))
+        .await
+        .status
+        .is_success()
+    {
+        users += 1;
+    }
+    let mut lines = 0;
+    for n in 0..users {
+        let user = format!("user-{n}");
+        lines += store.log(user.into()).await.unwrap().history.len();
+    }
+    assert!(users > 50 && lines < 20, "{lines} lines of {users}");
 }
 
 #[tokio::test]
