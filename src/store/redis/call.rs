@@ -24,6 +24,26 @@ pub(super) enum Again {
     Freely,
 }
 
+/// The time that a call has.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Term {
+    /// It begins now: the clock is read once for all that is done at once.
+    pub(super) began: Instant,
+    /// When it is over, answered or not.
+    pub(super) until: Instant,
+}
+
+impl Term {
+    /// So long from now on.
+    pub(super) fn of(most: Duration) -> Self {
+        let began = Instant::now();
+        Self {
+            began,
+            until: began + most,
+        }
+    }
+}
+
 /// What a command is built for.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Attempt {
