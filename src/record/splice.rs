@@ -44,22 +44,23 @@ impl Record {
             len += ROOM + change.name.len() + value.len();
             set.push((change.name.as_bytes(), value));
         }
-        let mut kept = 0;
-        each_part(self.tail(), |name, _| {
-            kept += usize::from(stays(name, changes));
-            !name.starts_with(b"g:")
-        })?;
         let mut bytes = Vec::with_capacity(len);
-        begin_map(&mut bytes, kept + set.len());
+        let mut parts = set.len();
         each_part(self.tail(), |name, whole| {
             if stays(name, changes) {
                 bytes.extend_from_slice(whole);
+                parts += 1;
             }
-            true
+            !name.starts_with(b"g:")
         })?;
         for (name, value) in set {
             put(&mut bytes, b"d:", name, &value);
         }
+        // Only now is it known how many there are: that goes before them.
+        let parts_len = bytes.len();
+        begin_map(&mut bytes, parts);
+        let head = bytes.len() - parts_len;
+        bytes.rotate_right(head);
         Some(Spliced { bytes, sum })
     }
 }

@@ -87,7 +87,7 @@ impl Entry {
             return read_tombstone(tombstone).map(Self::Ended);
         }
         let (meta, seen) = (part(b"m").ok_or(MALFORMED)?, part(b"s").ok_or(MALFORMED)?);
-        read_record(meta, seen, &parts, tail).map(Self::Live)
+        read_record(meta, seen, &parts, bytes.len(), tail).map(Self::Live)
     }
 }
 
@@ -240,10 +240,12 @@ pub(super) fn read_run<'a>(bytes: &mut &'a [u8]) -> Result<&'a [u8], MalformedRe
     Ok(run)
 }
 
+/// `len`: of all that was read.
 fn read_record(
     meta: &[u8],
     seen: &[u8],
     parts: &[NamedPart<'_>],
+    len: usize,
     tail: &[u8],
 ) -> Result<Record, MalformedRecord> {
     let mut meta = Fields(meta);
@@ -284,10 +286,9 @@ fn read_record(
                 value,
             },
         });
-    if parts
-        .clone()
-        .any(|part| part.name.len() > usize::from(u16::MAX))
-    {
+    // No name is longer than what it stands in.
+    let longest = usize::from(u16::MAX);
+    if len > longest && parts.clone().any(|part| part.name.len() > longest) {
         return Err(MALFORMED);
     }
     Ok(Record::from_packed(draft.write_before(parts, tail)))

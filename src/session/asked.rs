@@ -3,7 +3,7 @@
 //! A call is a few words in the future of whoever waits for it. What a shield does around a remote store's call is large,
 //! and boxed here once; of a store in this process there is nothing around it.
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, ready};
 use std::time::{Instant, SystemTime};
@@ -224,7 +224,23 @@ impl<'a> Asked<'a> {
         })
     }
 
-    /// The same at once, of a store in this process.
+    /// The same for whoever is boxed already: what is large has its room there.
+    pub(crate) async fn load_here(
+        self,
+        key: RecordKey,
+        born: Option<Born>,
+    ) -> Result<Told<Option<Entry>>, StoreError> {
+        let Self { store, budget } = self;
+        match store.store.direct(budget) {
+            Some(direct) => store.told(Call::Direct(direct.load(key))).await,
+            None => {
+                let call = pin!(store.store.load(key, born, budget));
+                store.told(call).await
+            }
+        }
+    }
+
+    /// At once, of a store in this process.
     pub(crate) fn load_now(self, key: &RecordKey) -> Option<Told<Option<Entry>>> {
         self.store.store.load_now(key)
     }

@@ -307,7 +307,7 @@ impl Context {
     async fn read_from(&self, place: Place) {
         let identity = match place {
             Place::Here(id, key) => {
-                let entry = self.store().load(key, id.birth()).await;
+                let entry = self.store().load_here(key, id.birth()).await;
                 entry.map(|entry| self.identify([(Some(id), key, entry)]))
             }
             Place::Migrated => Box::pin(self.read_migrated()).await,

@@ -34,6 +34,11 @@ pub(crate) trait ErasedStore: Send + Sync {
     fn near_memory(&self, most: usize) -> bool;
     fn near_counts(&self) -> Option<NearCounts>;
     fn apply(&self, apply: Apply) -> StoreFuture<'_, Applied>;
+    fn apply_within<'a>(
+        &'a self,
+        apply: &'a Apply,
+        left: Option<Duration>,
+    ) -> StoreFuture<'a, Applied>;
     fn append(&self, append: Append) -> StoreFuture<'_, Appended>;
     fn spend(&self, spend: Spend) -> StoreFuture<'_, Spent>;
     fn replace(&self, replace: Replace) -> StoreFuture<'_, Replaced>;
@@ -114,6 +119,14 @@ impl<S: SessionStore> ErasedStore for S {
 
     fn apply(&self, apply: Apply) -> StoreFuture<'_, Applied> {
         Box::pin(SessionStore::apply(self, apply))
+    }
+
+    fn apply_within<'a>(
+        &'a self,
+        apply: &'a Apply,
+        left: Option<Duration>,
+    ) -> StoreFuture<'a, Applied> {
+        Box::pin(SessionStore::apply_within(self, apply, left))
     }
 
     fn append(&self, append: Append) -> StoreFuture<'_, Appended> {

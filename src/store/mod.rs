@@ -247,6 +247,22 @@ pub trait SessionStore: Send + Sync + 'static {
     /// Changes values, and what a touch changes, of a live session.
     fn apply(&self, apply: Apply) -> impl Future<Output = Result<Applied, StoreError>> + Send;
 
+    /// The same, for a request that has waited for its store before: it waits no longer than what is `left` to it, and then
+    /// it is not known whether the change was made. `None`: no longer than the store's [`deadline`](Self::deadline).
+    ///
+    /// Default: [`apply`](Self::apply), dropped when the time is over. A store that has a timer for its deadline anyway
+    /// needs no second one.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store failed, or the time was over.
+    fn apply_within(
+        &self,
+        apply: &Apply,
+        left: Option<Duration>,
+    ) -> impl Future<Output = Result<Applied, StoreError>> + Send {
+        outage::within(left, self.apply(apply.clone()))
+    }
+
     /// Adds a message to a live session's conversation.
     fn append(&self, append: Append) -> impl Future<Output = Result<Appended, StoreError>> + Send;
 

@@ -57,24 +57,42 @@ impl Budget {
         &self,
         call: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
+        self.give(|left| within(left, call)).await
+    }
+
+    /// The same for a call that is told how long it may take, and keeps to that; `None`: its own deadline is no later.
+    pub(super) async fn give<T, F>(
+        &self,
+        call: impl FnOnce(Option<Duration>) -> F,
+    ) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
         let (Some(most), Some(left)) = (self.most, self.left()) else {
-            return call.await;
+            return call(None).await;
         };
         if left.is_zero() {
             // That says nothing of the store which it has not said already.
             return Err(StoreError::new(CUT_SHORT));
         }
         let began = Instant::now();
-        let answer = if left == most {
-            // The store's own deadline is this one: a second timer would tell nothing.
-            call.await
-        } else {
-            let answer = tokio::time::timeout(left, call).await;
-            answer.unwrap_or_else(|_| Err(StoreError::new(CUT_SHORT).with_failure(Failure::Silent)))
-        };
+        // Where all is left, the store's own deadline is this one: a second timer would tell nothing.
+        let answer = call((left != most).then_some(left)).await;
         self.spend(began.elapsed());
         answer
     }
+}
+
+/// What a call answers in this time; `None`: whenever it does.
+pub(crate) async fn within<T>(
+    left: Option<Duration>,
+    call: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    let Some(left) = left else {
+        return call.await;
+    };
+    let answer = tokio::time::timeout(left, call).await;
+    answer.unwrap_or_else(|_| Err(StoreError::new(CUT_SHORT).with_failure(Failure::Silent)))
 }
 
 const CUT_SHORT: &str = "the store took all the time that a request waits for it";

@@ -34,7 +34,7 @@ mod stamp;
 
 pub(crate) use away::Settings;
 pub use breaker::Mode;
-pub(crate) use budget::{Budget, UNBOUNDED};
+pub(crate) use budget::{Budget, UNBOUNDED, within};
 pub use policy::{Health, Outage};
 pub(crate) use rule::{Rule, holds};
 pub(crate) use shield::{Shield, Told};

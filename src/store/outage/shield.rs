@@ -208,12 +208,14 @@ impl Shield {
                 Course::Away => return Err(away.error()),
                 Course::Ask => {}
             }
-            match budget.wait(self.store.apply(apply.clone())).await {
+            let asked = budget.give(|left| self.store.apply_within(&apply, left));
+            match asked.await {
                 Ok(applied) => {
                     part.answered(sent);
                     if let (Applied::Saved(sum), false) = (&applied, away.refuses(apply.key.kind)) {
-                        let then = away.moment();
-                        away.memory(bucket).applied(&apply, *sum, mark, then);
+                        // By when it was sent: a lease that has run out since is written to as well, and lasts no longer
+                        // for it.
+                        away.memory(bucket).applied(&apply, *sum, mark, now);
                     }
                     return Ok(Told::live(applied));
                 }

@@ -10,6 +10,8 @@ use super::failure::{CallError, Trouble};
 
 /// Waiting for a slot that is on its way, or for a server to be promoted, begins with this and grows to four times.
 const PAUSE: Duration = Duration::from_millis(5);
+/// An attempt that had less time would be lost: a pause ends up to a millisecond late, and so does a deadline.
+const LEAST: Duration = Duration::from_millis(3);
 /// So often a call is sent elsewhere, or finds its connection dead, without a pause: more is a circle.
 const AT_ONCE: u32 = 3;
 
@@ -22,6 +24,26 @@ pub(super) enum Again {
     Once,
     /// It changes nothing: for as long as there is time.
     Freely,
+}
+
+/// The time that a call has.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Term {
+    /// It begins now: the clock is read once for all that is done at once.
+    pub(super) began: Instant,
+    /// When it is over, answered or not.
+    pub(super) until: Instant,
+}
+
+impl Term {
+    /// So long from now on.
+    pub(super) fn of(most: Duration) -> Self {
+        let began = Instant::now();
+        Self {
+            began,
+            until: began + most,
+        }
+    }
 }
 
 /// What a command is built for.
@@ -213,9 +235,9 @@ impl Call {
         }
     }
 
-    /// Another attempt, if there is time for one.
+    /// Another attempt, if there is time for one, and for its answer: what is certain by now would be lost with it.
     fn go(&mut self, now: Instant, pause: Duration, via: Via, otherwise: CallError) -> Step {
-        if now + pause < self.until {
+        if now + pause + LEAST < self.until {
             Step::Again { pause, via }
         } else {
             self.failed(otherwise)
@@ -400,6 +422,16 @@ mod tests {
         }
         let step = call.troubled(now + 140 * MS, 7, error("TRYAGAIN half way"));
         assert!(matches!(step, Step::Done(Err(CallError::Refused(_)))));
+    }
+
+    #[test]
+    fn what_is_certain_is_not_risked_on_an_attempt_that_has_no_time() {
+        for left in [1, 3, 4] {
+            let (mut call, now) = call_at(Again::Never);
+            let step = call.troubled(now + (145 - left) * MS, 7, error("TRYAGAIN half way"));
+            let is_made = matches!(step, Step::Again { .. });
+            assert_eq!(is_made, left > 3, "{left} ms after the pause: {step:?}");
+        }
     }
 
     #[test]

@@ -1,19 +1,23 @@
 //! A change of a session's values, as the arguments of its script.
 
 use std::borrow::Cow;
+use std::io::Write;
 
-use redis::Cmd;
+use redis::{Cmd, RedisWrite as _};
 use rmp::encode::{write_array_len, write_bool, write_str_len, write_uint};
 
 use super::ask::{millis, seen_text};
 use super::keys::Keyspace;
+use super::name::Name;
 use super::script::APPLY;
 use super::servers::Attempt;
 use crate::clock::micros;
 use crate::id::Kind;
-use crate::record::{Change, Changes, Guard, Op, Record};
+use crate::record::{Change, Changes, Guard, Op, Record, Seen};
 use crate::store::Apply;
 
+/// What a number takes, and what stands around a word.
+const NUMBER: usize = 20;
 const MEMORY: &str = "writing to memory does not fail";
 
 /// What a record becomes if it is still as it was read, worked out here, so that the server need not take it apart.
@@ -73,21 +77,32 @@ pub(super) fn apply(
         Kind::User => unchanged.read.user(),
         Kind::Demo => None,
     });
-    let indexes = keys.indexes(apply.key.kind, apply.key.bucket);
-    let asked = asked(apply, &indexes, limit, attempt);
+    let record = keys.record_name(&apply.key);
+    let indexes = keys.indexes_name(apply.key.kind, apply.key.bucket);
+    let indexes = indexes.as_ref().map_or(&b""[..], Name::as_bytes);
     let bytes = unchanged.map_or(0, |unchanged| {
-        unchanged.bytes.len() + unchanged.read.tail().len()
+        let numbers = 3 * NUMBER;
+        numbers + unchanged.bytes.len() + unchanged.read.tail().len()
     });
+    let bytes = bytes
+        + record.as_bytes().len()
+        + user.map_or(0, |user| indexes.len() + user.len())
+        + asked_len(apply, indexes);
     let keys_count = 1 + usize::from(user.is_some());
-    let mut command = APPLY.command(attempt.with_text, keys_count, asked.len() + bytes);
-    command.arg(keys.record(&apply.key));
+    let mut command = APPLY.sized(attempt.with_text, keys_count, keys_count + 6, bytes);
+    command.arg(record.as_bytes());
     if let Some(user) = user {
-        let mut list = String::with_capacity(indexes.len() + user.len());
-        list.push_str(&indexes);
-        list.push_str(user);
-        command.arg(list);
+        let mut list = command.writer_for_next_arg();
+        list.write_all(indexes).expect(MEMORY);
+        list.write_all(user.as_bytes()).expect(MEMORY);
     }
-    command.arg(asked);
+    push_asked(
+        &mut command.writer_for_next_arg(),
+        apply,
+        indexes,
+        limit,
+        attempt,
+    );
     if let Some(unchanged) = unchanged {
         // Both are checked at once: the script tells only where this fails which of them it was.
         let before = (attempt.not_after + 1).min(micros(unchanged.read.ends_at()));
@@ -104,20 +119,41 @@ pub(super) fn apply(
 
 /// All that the script wants to know where something has changed, as one argument: each costs it time, also where it is not
 /// looked at.
-fn asked(apply: &Apply, indexes: &str, limit: usize, attempt: &Attempt) -> Vec<u8> {
+fn push_asked(
+    out: &mut impl Write,
+    apply: &Apply,
+    indexes: &[u8],
+    limit: usize,
+    attempt: &Attempt,
+) {
     let changes = &apply.changes;
     let seen = apply.seen.as_ref().map_or_else(String::new, seen_text);
-    let mut out = Vec::with_capacity(128);
-    array(&mut out, 5 + 4 * changes.each.len());
-    write_uint(&mut out, attempt.not_after).expect(MEMORY);
-    run(&mut out, indexes.as_bytes());
-    write_uint(&mut out, limit as u64).expect(MEMORY);
-    run(&mut out, seen.as_bytes());
-    push_changes(&mut out, changes);
-    out
+    array(out, 5 + 4 * changes.each.len());
+    write_uint(out, attempt.not_after).expect(MEMORY);
+    run(out, indexes);
+    write_uint(out, limit as u64).expect(MEMORY);
+    run(out, seen.as_bytes());
+    push_changes(out, changes);
 }
 
-fn push_changes(out: &mut Vec<u8>, changes: &Changes) {
+/// About as many bytes as that takes.
+fn asked_len(apply: &Apply, indexes: &[u8]) -> usize {
+    let seen = apply.seen.as_ref().map_or(0, |_| Seen::MAX_AGENT_BYTES);
+    let each = apply.changes.each.iter().map(|change| {
+        let with = match &change.op {
+            Op::Set(json) => json.len(),
+            Op::Remove | Op::Add(_) => NUMBER,
+        };
+        let read = match &change.guard {
+            Guard::Any | Guard::Unchanged(None) => 0,
+            Guard::Unchanged(Some(read)) => read.len(),
+        };
+        2 * NUMBER + change.name.len() + with + read
+    });
+    3 * NUMBER + indexes.len() + seen + each.sum::<usize>()
+}
+
+fn push_changes(out: &mut impl Write, changes: &Changes) {
     match &changes.clear {
         None => write_bool(out, false).expect(MEMORY),
         Some(clear) => {
@@ -145,14 +181,14 @@ fn push_changes(out: &mut Vec<u8>, changes: &Changes) {
     }
 }
 
-fn array(out: &mut Vec<u8>, len: usize) {
+fn array(out: &mut impl Write, len: usize) {
     let len = u32::try_from(len).expect("changes are far fewer than fit 32 bits");
     write_array_len(out, len).expect(MEMORY);
 }
 
 /// In the older of MessagePack's two forms of byte strings, which every unpacker knows.
-fn run(out: &mut Vec<u8>, bytes: &[u8]) {
+fn run(out: &mut impl Write, bytes: &[u8]) {
     let len = u32::try_from(bytes.len()).expect("what Redis takes is far below 4 GiB");
     write_str_len(out, len).expect(MEMORY);
-    out.extend_from_slice(bytes);
+    out.write_all(bytes).expect(MEMORY);
 }

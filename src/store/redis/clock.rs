@@ -79,7 +79,12 @@ impl ServerClock {
 
     /// What the server's clock shows now, in microseconds.
     pub(super) fn now(&self) -> u64 {
-        since_zero(self.zero).saturating_add_signed(self.at_zero())
+        self.at(Instant::now())
+    }
+
+    /// What it shows at this instant of this process, in microseconds.
+    pub(super) fn at(&self, here: Instant) -> u64 {
+        span_micros(here.saturating_duration_since(self.zero)).saturating_add_signed(self.at_zero())
     }
 }
 

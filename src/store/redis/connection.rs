@@ -138,6 +138,18 @@ impl Connection {
         reply
     }
 
+    /// Sends a command to a server that its slot is on its way to.
+    pub(super) async fn send_asking(
+        &mut self,
+        command: Cmd,
+        wait: Duration,
+    ) -> Result<Value, RedisError> {
+        let mut pipeline = Pipeline::with_capacity(2);
+        pipeline.cmd("ASKING").add_command(command);
+        let replies = self.send_all(&pipeline, wait).await;
+        replies.map(|mut replies| replies.pop().unwrap_or(Value::Nil))
+    }
+
     /// Sends several commands in one go. Each has its own reply.
     pub(super) async fn send_all(
         &mut self,

@@ -6,7 +6,7 @@ use redis::{Cmd, Value};
 
 use super::keys::Keyspace;
 use super::reply::Unusable;
-use super::servers::{Again, Primary};
+use super::servers::{Again, Primary, Term};
 use super::{Inner, StoreError};
 use crate::id::{Bucket, Kind};
 use crate::record::Entry;
@@ -83,10 +83,10 @@ pub(super) async fn last(store: &Inner) -> Result<Option<Counts>, StoreError> {
 }
 
 async fn ask(store: &Inner, command: Cmd) -> Result<Value, StoreError> {
-    let until = Instant::now() + store.budget;
+    let term = Term::of(store.budget);
     let sent = store
         .servers
-        .send(Keyspace::HOUSEKEEPING, until, Again::Freely, |_| {
+        .send(Keyspace::HOUSEKEEPING, term, Again::Freely, |_| {
             command.clone()
         });
     Ok(sent.await?.value)

@@ -6,6 +6,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use super::name::{Name, tag};
 use crate::error::ConfigError;
 #[cfg(feature = "admin")]
 use crate::id::Handle;
@@ -14,6 +15,8 @@ use crate::store::Spend;
 
 /// How long a digest is in a key.
 const DIGEST_CHARS: usize = 43;
+/// The family of users' lists.
+const LISTS: &str = "user_sessions:";
 /// No namespace, kind and bucket together are longer: `namespace:demo:session:{0123}:`.
 const LONGEST_PREFIX: usize = 33 + 13 + 7;
 
@@ -60,17 +63,24 @@ impl Keyspace {
 
     /// What the keys of a bucket's records begin with.
     pub(super) fn records(&self, kind: Kind, bucket: Bucket) -> String {
-        let mut key = String::with_capacity(LONGEST_PREFIX + DIGEST_CHARS);
-        key.push_str(&self.prefix);
-        key.push_str(family(kind));
-        push_tag(&mut key, bucket);
-        key
+        Name::of(&self.prefix, family(kind), bucket).to_string()
     }
 
     pub(super) fn record(&self, key: &RecordKey) -> String {
-        let mut text = self.records(key.kind, key.bucket);
-        push_digest(&mut text, &key.digest);
-        text
+        self.record_name(key).to_string()
+    }
+
+    /// The same, for a command that is sent in most requests.
+    pub(super) fn record_name(&self, key: &RecordKey) -> Name {
+        Name::of(&self.prefix, family(key.kind), key.bucket).with(&key.digest)
+    }
+
+    /// What the keys of a bucket's indexes begin with: of the users' sessions alone.
+    pub(super) fn indexes_name(&self, kind: Kind, bucket: Bucket) -> Option<Name> {
+        match kind {
+            Kind::User => Some(Name::of(&self.prefix, LISTS, bucket)),
+            Kind::Demo => None,
+        }
     }
 
     /// Where it is written which session was migrated from an old id.
@@ -170,16 +180,14 @@ impl Keyspace {
         format!("{}{}{{????}}:*", self.prefix, family(kind))
     }
 
-    /// What the keys of a bucket's indexes begin with: of the users' sessions alone.
+    /// The same as text; `""`: none.
     pub(super) fn indexes(&self, kind: Kind, bucket: Bucket) -> String {
-        match kind {
-            Kind::User => self.prefixed("user_sessions:", bucket, ""),
-            Kind::Demo => String::new(),
-        }
+        let name = self.indexes_name(kind, bucket);
+        name.map_or_else(String::new, |name| name.to_string())
     }
 
     pub(super) fn index(&self, user: &UserId) -> String {
-        self.prefixed("user_sessions:", self.bucket(user), user.as_str())
+        self.prefixed(LISTS, self.bucket(user), user.as_str())
     }
 
     /// What the keys of a bucket's `since`s begin with.
@@ -254,12 +262,7 @@ fn split_tag(text: &[u8]) -> Option<(Bucket, &[u8])> {
 }
 
 fn push_tag(key: &mut String, bucket: Bucket) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    key.push('{');
-    for shift in [12, 8, 4, 0] {
-        key.push(char::from(DIGITS[usize::from(bucket.get() >> shift & 15)]));
-    }
-    key.push_str("}:");
+    key.extend(tag(bucket).map(char::from));
 }
 
 fn push_digest(key: &mut String, digest: &Digest) {

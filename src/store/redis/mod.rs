@@ -22,7 +22,9 @@ mod failure;
 mod health;
 mod hearing;
 mod heart;
+mod held;
 mod keys;
+mod name;
 mod near_cache;
 mod node;
 #[cfg(feature = "cluster")]
@@ -42,7 +44,7 @@ mod tls;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 pub use builder::RedisStoreBuilder;
 
@@ -55,7 +57,7 @@ use self::near_cache::{Changing, NearCache, What};
 use self::pursuit::Pursuit;
 use self::read::{get, live};
 use self::reply::{Answer, Unusable};
-use self::servers::{Again, Attempt, Servers};
+use self::servers::{Again, Attempt, Servers, Term};
 use super::{
     Append, Appended, Applied, Apply, Beat, Connections, Counts, Create, Created, EndScope,
     EndSessions, EndedSessions, Failure, Hearing, Near, NearCounts, Part, Replace, Replaced,
@@ -150,8 +152,9 @@ impl RedisStore {
         NearCache::changing(self.0.near.as_deref(), what)
     }
 
-    fn until(&self) -> Instant {
-        Instant::now() + self.0.budget
+    /// What an operation has that begins now.
+    fn term(&self) -> Term {
+        Term::of(self.0.budget)
     }
 
     /// The end of what is not there.
@@ -185,7 +188,7 @@ impl RedisStore {
         let sent = self
             .0
             .servers
-            .send(bucket, self.until(), Again::Once, build)
+            .send(bucket, self.term(), Again::Once, build)
             .await;
         std::mem::forget(unfinished);
         match sent {
@@ -286,7 +289,7 @@ impl SessionStore for RedisStore {
         let sent = self
             .0
             .servers
-            .send(key.bucket, self.until(), Again::Freely, |_| {
+            .send(key.bucket, self.term(), Again::Freely, |_| {
                 get(&self.0.keys, &key)
             });
         let value = match sent.await {
@@ -309,7 +312,11 @@ impl SessionStore for RedisStore {
             .iter()
             .map(|key| (key.bucket, get(&self.0.keys, key)))
             .collect();
-        let values = self.0.servers.send_each(self.until(), commands).await?;
+        let values = self
+            .0
+            .servers
+            .send_each(self.term().until, commands)
+            .await?;
         let entries = values.into_iter().zip(keys).map(|(value, key)| {
             let loaded = reply::loaded(value);
             if let Some(near) = &self.0.near {
@@ -321,14 +328,24 @@ impl SessionStore for RedisStore {
     }
 
     async fn apply(&self, apply: Apply) -> Result<Applied, StoreError> {
+        self.apply_within(&apply, None).await
+    }
+
+    /// The timers of its command are those that there are anyway.
+    async fn apply_within(
+        &self,
+        apply: &Apply,
+        left: Option<Duration>,
+    ) -> Result<Applied, StoreError> {
         let (keys, limit) = (&self.0.keys, self.0.record_limit);
-        let unchanged = Unchanged::of(&apply, limit);
+        let unchanged = Unchanged::of(apply, limit);
         let _changing = self.changing(What::Key(apply.key));
+        let term = Term::of(left.map_or(self.0.budget, |left| left.min(self.0.budget)));
         let reply = self
             .0
             .servers
-            .send(apply.key.bucket, self.until(), Again::Never, |attempt| {
-                change::apply(keys, limit, &apply, unchanged.as_ref(), attempt)
+            .send(apply.key.bucket, term, Again::Never, |attempt| {
+                change::apply(keys, limit, apply, unchanged.as_ref(), attempt)
             })
             .await?;
         if let (redis::Value::Int(1), Some(unchanged)) = (&reply.value, &unchanged) {
@@ -354,7 +371,7 @@ impl SessionStore for RedisStore {
         let reply = self
             .0
             .servers
-            .send(append.key.bucket, self.until(), again, |attempt| {
+            .send(append.key.bucket, self.term(), again, |attempt| {
                 ask::append(keys, &append, attempt)
             })
             .await?;
@@ -372,7 +389,7 @@ impl SessionStore for RedisStore {
         let reply = self
             .0
             .servers
-            .send(spend.bucket(), self.until(), Again::Never, |attempt| {
+            .send(spend.bucket(), self.term(), Again::Never, |attempt| {
                 ask::spend(keys, &spend, attempt)
             })
             .await?;
@@ -414,7 +431,7 @@ impl SessionStore for RedisStore {
             let sent = self
                 .0
                 .servers
-                .send(key.bucket, self.until(), Again::Once, build);
+                .send(key.bucket, self.term(), Again::Once, build);
             let reply = sent.await?;
             let answer = Answer::new(reply.value)?;
             if answer.is_malformed() {
@@ -436,10 +453,7 @@ impl SessionStore for RedisStore {
         let build = |attempt: &Attempt| ask::end_user(keys, user, &end, attempt);
         let bucket = keys.bucket(user);
         let _changing = self.changing(What::Bucket(bucket));
-        let sent = self
-            .0
-            .servers
-            .send(bucket, self.until(), Again::Once, build);
+        let sent = self.0.servers.send(bucket, self.term(), Again::Once, build);
         let ended = reply::ended_of_user(&Answer::new(sent.await?.value)?, user)?;
         if let Some(since) = ended.since {
             // Whoever begins from here on began after the end.
@@ -453,7 +467,7 @@ impl SessionStore for RedisStore {
         let reply = self
             .0
             .servers
-            .send(keys.bucket(&user), self.until(), Again::Freely, |attempt| {
+            .send(keys.bucket(&user), self.term(), Again::Freely, |attempt| {
                 ask::list(keys, &user, attempt)
             })
             .await?;
@@ -469,7 +483,7 @@ impl SessionStore for RedisStore {
         let key = self.0.keys.pointer(&old);
         let sent = self.0.servers.send(
             legacy::pointer_bucket(&old),
-            self.until(),
+            self.term(),
             Again::Freely,
             |_| {
                 let mut command = redis::cmd("GET");
@@ -488,7 +502,7 @@ impl SessionStore for RedisStore {
         let reply = self
             .0
             .servers
-            .send(keys.bucket(&user), self.until(), Again::Never, |attempt| {
+            .send(keys.bucket(&user), self.term(), Again::Never, |attempt| {
                 ask::record(keys, &user, &activity, attempt)
             })
             .await?;
@@ -500,7 +514,11 @@ impl SessionStore for RedisStore {
         let bucket = keys.bucket(&user);
         let both = [keys.events(&user), keys.activities(&user)];
         let commands = both.map(|key| (bucket, ask::lines(key))).into();
-        let values = self.0.servers.send_each(self.until(), commands).await?;
+        let values = self
+            .0
+            .servers
+            .send_each(self.term().until, commands)
+            .await?;
         let Ok([events, activities]) = <[_; 2]>::try_from(values) else {
             return Err(Unusable::Unknown.into());
         };
@@ -523,9 +541,9 @@ impl SessionStore for RedisStore {
         let mut command = redis::cmd("DEL");
         command.arg(keys.events(&user)).arg(keys.activities(&user));
         let bucket = keys.bucket(&user);
-        let until = self.until();
+        let term = self.term();
         let servers = &self.0.servers;
-        let sent = servers.send(bucket, until, Again::Freely, |_| command.clone());
+        let sent = servers.send(bucket, term, Again::Freely, |_| command.clone());
         sent.await?;
         Ok(())
     }

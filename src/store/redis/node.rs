@@ -16,6 +16,7 @@ use super::connection::{Connection, Door, Manager, TIME};
 use super::failure::{CallError, Trouble, failure, understood};
 use super::health::Health;
 use super::heart;
+use super::held::Held;
 use super::target::Limits;
 use crate::store::late;
 
@@ -51,6 +52,7 @@ pub(super) struct Node {
     name: Box<str>,
     pool: RwLock<Pool<Manager>>,
     manager: Manager,
+    held: Held,
     connections: u32,
     health: Arc<Health>,
     /// How long the pool lets one wait.
@@ -78,6 +80,7 @@ impl Node {
             name,
             pool: RwLock::new(pool(manager.clone(), limits.connections, ask)),
             manager,
+            held: Held::of(limits.connections),
             connections: limits.connections,
             health,
             ask,
@@ -104,6 +107,9 @@ impl Node {
     /// A connection, given back to the pool already. It waits for a part of the patience: who has some left asks
     /// again.
     async fn checkout(&self, patience: Duration) -> Result<Connection, RedisError> {
+        if let Some(held) = self.held.get(&self.health) {
+            return Ok(held);
+        }
         let pool = self.pool();
         let begun = self.health.begun();
         let pooled = if patience >= self.ask {
@@ -116,6 +122,7 @@ impl Node {
                 .and_then(Result::ok)
         };
         if let Some(pooled) = pooled {
+            self.held.keep(&pooled);
             return Ok(pooled.clone());
         }
         if patience >= self.ask && self.health.is_idle_since(begun) {
@@ -163,20 +170,24 @@ impl Node {
         self.health.cause().is_some()
     }
 
-    /// One attempt of a call, with `ASKING` before it if the slot is on its way here.
+    /// One attempt of a call, with `ASKING` before it if the slot is on its way here. It `began` when its server was
+    /// looked for; it is `now` that it was found.
     pub(super) async fn attempt(
         &self,
         began: Instant,
+        now: Instant,
         asking: bool,
         call: &mut Call,
         build: &(impl Fn(&Attempt) -> Cmd + Send + Sync),
     ) -> Step {
-        let patience = call.patience(began);
-        let mut connection = match self.checkout(patience).await {
-            Ok(connection) => connection,
-            Err(cause) => return call.without_connection(began, Instant::now(), cause),
+        // Where nobody waits for a connection it is no later after it, and the clock is not read again.
+        let (mut connection, now) = match self.held.get(&self.health) {
+            Some(held) => (held, now),
+            None => match self.checkout(call.patience(began)).await {
+                Ok(connection) => (connection, Instant::now()),
+                Err(cause) => return call.without_connection(began, Instant::now(), cause),
+            },
         };
-        let now = Instant::now();
         let is_risky = call.is_last() && !connection.has_just_answered(now);
         if (connection.was_quiet(now) || is_risky) && connection.is_dead() {
             self.health.give_up(connection.generation());
@@ -188,16 +199,14 @@ impl Node {
             let cause = failure(format!("{}: no time was left", self.name));
             return call.without_connection(began, now, cause);
         }
-        let not_after = late::not_after(connection.clock().now());
+        let not_after = late::not_after(connection.clock().at(now));
         let command = build(&Attempt {
             not_after,
             with_text: call.with_text(),
         });
         let reply = if asking {
-            let mut pipeline = Pipeline::with_capacity(2);
-            pipeline.cmd("ASKING").add_command(command);
-            let replies = connection.send_all(&pipeline, wait).await;
-            replies.map(|mut replies| replies.pop().unwrap_or(Value::Nil))
+            // Boxed, for it is rare, and the future of every call would have room for it.
+            Box::pin(connection.send_asking(command, wait)).await
         } else {
             connection.send(&command, wait).await
         };

@@ -5,12 +5,12 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 
 use super::reply::{self, Answer};
-use super::servers::Again;
+use super::servers::{Again, Term};
 use super::{Failure, Inner, StoreError, ask};
 use crate::clock::micros;
 use crate::event;
@@ -145,10 +145,10 @@ async fn run(mut running: Running) {
 
 /// Whether the server answered.
 async fn end(store: &Inner, key: &RecordKey) -> bool {
-    let until = Instant::now() + store.budget;
+    let term = Term::of(store.budget);
     let sent = store
         .servers
-        .send(key.bucket, until, Again::Once, |attempt| {
+        .send(key.bucket, term, Again::Once, |attempt| {
             ask::take_back(&store.keys, key, attempt)
         });
     let Ok(reply) = sent.await else { return false };

@@ -46,7 +46,7 @@ impl RedisStore {
         let sent = self
             .0
             .servers
-            .send(key.bucket, self.until(), Again::Freely, |attempt| {
+            .send(key.bucket, self.term(), Again::Freely, |attempt| {
                 ask::demo(&self.0.keys, &key, attempt)
             });
         let value = match sent.await {
@@ -82,7 +82,8 @@ pub(super) const fn live(loaded: &Result<Option<Entry>, Loading>) -> Option<&Rec
 }
 
 pub(super) fn get(keys: &Keyspace, key: &RecordKey) -> redis::Cmd {
-    let mut command = redis::Cmd::with_capacity(2, 3 + Keyspace::LONGEST_RECORD);
-    command.arg("GET").arg(keys.record(key));
+    let name = keys.record_name(key);
+    let mut command = redis::Cmd::with_capacity(2, 3 + name.as_bytes().len());
+    command.arg("GET").arg(name.as_bytes());
     command
 }

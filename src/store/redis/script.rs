@@ -84,6 +84,11 @@ const ARGUMENTS: usize = 20;
 /// What keys and numbers take in most of them.
 const OVERHEAD: usize = 320;
 
+/// The command, the script, and how many keys there are.
+const FIRST: usize = 3;
+/// Of these, all but the script: `EVALSHA` and a digit.
+const FIRST_BYTES: usize = 8;
+
 /// A script: one change of one slot, all of it or nothing.
 #[derive(Debug)]
 pub(super) struct Script {
@@ -101,12 +106,23 @@ impl Script {
     /// The beginning of the command that runs it: by its hash, or with its text, which the server then keeps.
     /// The keys come next, and then the arguments: about so many bytes of them.
     pub(super) fn command(&self, with_text: bool, keys: usize, bytes: usize) -> Cmd {
+        self.sized(with_text, keys, ARGUMENTS, OVERHEAD + bytes)
+    }
+
+    /// The same, for keys and arguments of this number that take so many bytes.
+    pub(super) fn sized(
+        &self,
+        with_text: bool,
+        keys: usize,
+        arguments: usize,
+        bytes: usize,
+    ) -> Cmd {
         let (name, script) = match with_text {
             true => ("EVAL", &self.text),
             false => ("EVALSHA", &self.hash),
         };
         // Made large enough at once: it would grow, and move, with every few arguments.
-        let mut command = Cmd::with_capacity(ARGUMENTS, OVERHEAD + script.len() + bytes);
+        let mut command = Cmd::with_capacity(FIRST + arguments, FIRST_BYTES + script.len() + bytes);
         command.arg(name).arg(script).arg(keys);
         command
     }

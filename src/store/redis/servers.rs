@@ -9,7 +9,7 @@ use redis::aio::PubSub;
 use redis::{Cmd, Pipeline, RedisError, Value};
 
 use super::beat::{self, Clocks};
-pub(super) use super::call::{Again, Attempt, Reply};
+pub(super) use super::call::{Again, Attempt, Reply, Term};
 use super::call::{Call, Step, Via};
 use super::clock::StoreClock;
 #[cfg(feature = "cluster")]
@@ -101,21 +101,26 @@ impl Servers {
     pub(super) async fn send(
         &self,
         bucket: Bucket,
-        until: Instant,
+        term: Term,
         again: Again,
         build: impl Fn(&Attempt) -> Cmd + Send + Sync,
     ) -> Result<Reply, CallError> {
         self.keep_beating();
         let route = &self.0.route;
+        let Term { mut began, until } = term;
         let mut call = Call::new(until, again, self.0.limits.checkout, route.is_alone());
         let mut via = Via::Owner;
         let mut asked: Option<Arc<Node>> = None;
         loop {
-            let began = Instant::now();
             let step = match route.node(bucket, &via, asked.as_deref()).await {
                 Ok(node) => {
                     let asking = matches!(via, Via::Ask(_));
-                    let step = node.attempt(began, asking, &mut call, &build).await;
+                    // The one server is not looked for.
+                    let now = match route.is_alone() {
+                        true => began,
+                        false => Instant::now(),
+                    };
+                    let step = node.attempt(began, now, asking, &mut call, &build).await;
                     asked = Some(node);
                     step
                 }
@@ -126,6 +131,7 @@ impl Servers {
                 Step::Again { pause, via: next } => {
                     wait(pause).await;
                     via = next;
+                    began = Instant::now();
                 }
             }
         }
@@ -140,13 +146,15 @@ impl Servers {
     ) -> Result<Vec<Result<Value, RedisError>>, CallError> {
         self.keep_beating();
         let mut replies = self.in_one_go(until, &commands).await;
+        let began = Instant::now();
+        let term = Term { began, until };
         let open: Vec<_> = (0..commands.len())
             .filter(|&n| replies[n].is_none())
             .collect();
         for some in open.chunks(AT_A_TIME) {
             let one_by_one = some.iter().map(|&n| {
                 let (bucket, command) = &commands[n];
-                self.send(*bucket, until, Again::Freely, |_| command.clone())
+                self.send(*bucket, term, Again::Freely, |_| command.clone())
             });
             for (&n, reply) in some.iter().zip(join_all(one_by_one).await) {
                 replies[n] = Some(match reply {
@@ -459,7 +467,7 @@ impl Primary {
             let began = Instant::now();
             match self
                 .node
-                .attempt(began, false, &mut call, &|_| command.clone())
+                .attempt(began, began, false, &mut call, &|_| command.clone())
                 .await
             {
                 Step::Done(result) => return result.map(|reply| reply.value),
