@@ -7,7 +7,6 @@
 mod allowance;
 mod beat;
 mod command;
-mod commons;
 #[cfg(feature = "test-util")]
 pub mod conformance;
 mod counts;
@@ -16,21 +15,12 @@ mod erased;
 mod error;
 mod hearing;
 mod late;
-mod log;
 mod memory;
 mod near;
 mod outage;
-mod packed;
-mod pages;
-mod pool;
 #[cfg(feature = "redis")]
 pub(crate) mod redis;
 pub mod rules;
-mod shelf;
-mod table;
-mod users;
-mod waste;
-mod wheel;
 #[cfg(feature = "test-util")]
 pub mod wrappers;
 

@@ -130,7 +130,7 @@ impl Call {
     }
 
     /// Whether the connection must be looked at before the command is handed over: what is sent but once, or for the
-    /// last time, is not risked on one that is dead already.
+    /// last time, is not risked on one that is dead already, unless that has answered a moment ago.
     pub(super) fn is_last(&self) -> bool {
         self.again == Again::Never || self.losses > 0
     }

@@ -4,19 +4,30 @@
 //! under one lock, every operation takes exactly one, and no operation sees half of another. No lock is held while
 //! anything waits. A shard's table is small, so that growing one is a short pause and not a long one.
 
+mod commons;
+mod log;
+mod packed;
+mod pages;
+mod pool;
+mod shelf;
+mod table;
+mod users;
+mod waste;
+mod wheel;
+
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
+use self::packed::Class;
+use self::shelf::Shard;
+use self::waste::Waste;
 use super::allowance::Allowances;
 use super::command::{
     Append, Appended, Applied, Apply, Create, Created, EndScope, EndSessions, EndedSessions,
     Renewal, Replace, Replaced, Spend, Spent,
 };
 use super::ends::Ends;
-use super::packed::Class;
-use super::shelf::Shard;
-use super::waste::Waste;
 use super::{Counts, Failure, SessionStore, StoreError, rules};
 use crate::clock::{Clock, SystemClock, instant, micros};
 use crate::id::{Bucket, Kind, RecordKey, UserId};

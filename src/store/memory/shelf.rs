@@ -5,13 +5,11 @@ use std::collections::BinaryHeap;
 use std::time::SystemTime;
 
 use super::commons::Commons;
-use super::ends::Ends;
 use super::log::Log;
 use super::packed::{
     Body, Class, View, class_of, common_of, hash_key, hash_of, is_at, key_of, view,
 };
 use super::pool::{Place, Pool};
-use super::rules::{SINCE_KEPT, Shelf};
 use super::table::Table;
 use super::users::Users;
 use super::waste::Waste;
@@ -19,6 +17,8 @@ use super::wheel::{Slot, Wheel};
 use crate::clock::micros;
 use crate::id::{Digest, RecordKey, UserId};
 use crate::record::{Activity, Entry, HistoryEntry, UserLog};
+use crate::store::Ends;
+use crate::store::rules::{SINCE_KEPT, Shelf};
 
 /// What an entry takes besides its place in a page: its share of the table and of the wheel.
 const OVERHEAD: usize = 32;
@@ -195,7 +195,7 @@ impl Shard {
         Look::Dropped
     }
 
-    /// What stands under a key at that time: [`rules::load`](super::rules::load), in fewer steps.
+    /// What stands under a key at that time: [`rules::load`](crate::store::rules::load), in fewer steps.
     pub(super) fn load(&self, key: &RecordKey, now: SystemTime) -> Option<Entry> {
         let mut bytes: &[u8] = &[];
         self.table.find(hash_key(key), |place| {
