@@ -38,6 +38,27 @@ async fn inv11_at_the_bound_strangers_go_first_and_nobody_is_signed_out() {
 }
 
 #[tokio::test]
+async fn inv11_at_the_bound_a_touch_drops_nobody() {
+    let clock = sessile::ManualClock::new();
+    let store = MemoryStore::builder()
+        .max_entries(10)
+        .clock(clock.clone())
+        .build();
+    let app = app(store.clone());
+    let mut strangers = Vec::new();
+    for _ in 0..10 {
+        let mut stranger = Client::new(&app);
+        stranger.post("/put/a/1").await.ok();
+        strangers.push(stranger);
+    }
+    clock.advance(Duration::from_secs(120));
+    for stranger in &mut strangers {
+        assert_eq!(stranger.get("/get/a").await.ok(), "1");
+    }
+    assert_eq!(store.entries(), 10);
+}
+
+#[tokio::test]
 async fn inv11_the_bound_in_bytes_holds_too() {
     let store = MemoryStore::builder().max_bytes(200_000).build();
     let app = app(store.clone());

@@ -305,11 +305,7 @@ impl Inner {
             return Ok(());
         }
         let now = self.now();
-        let has_room = self.evict(Class::Stranger, bytes, now)
-            || self.evict(Class::Tombstone, bytes, now)
-            || self.evict_logs(bytes)
-            || self.evict(Class::User, bytes, now);
-        if has_room {
+        if self.evict_least(bytes, now) || self.evict(Class::User, bytes, now) {
             return Ok(());
         }
         Err(StoreError::new(format!(
@@ -320,6 +316,21 @@ impl Inner {
             self.max_bytes,
         ))
         .with_failure(Failure::Full))
+    }
+
+    /// The same for a touch, which brings no entry but perhaps another user agent: it is never refused, and no user's
+    /// session is looked through for it.
+    fn make_some_room(&self, bytes: usize) {
+        if !self.has_bytes(bytes) {
+            self.evict_least(bytes, self.now());
+        }
+    }
+
+    /// Drops what is worth less than users' sessions, whether over or not; whether `bytes` more fit then.
+    fn evict_least(&self, bytes: usize, now: SystemTime) -> bool {
+        self.evict(Class::Stranger, bytes, now)
+            || self.evict(Class::Tombstone, bytes, now)
+            || self.evict_logs(bytes)
     }
 
     /// Drops entries of a class until `bytes` more fit; whether they do.
@@ -442,9 +453,8 @@ impl SessionStore for MemoryStore {
         if grows > 0 {
             self.inner.make_room(grows)?;
         } else if let Some(seen) = &apply.seen {
-            // A touch is never refused, but makes room for the user agent that it may bring.
             let agent = seen.agent.as_deref().map_or(0, str::len);
-            let _ = self.inner.make_room(agent + CHANGE_OVERHEAD);
+            self.inner.make_some_room(agent + CHANGE_OVERHEAD);
         }
         Ok(self.inner.write(apply.key.bucket, |shard, now| {
             rules::apply(shard, now, &apply)
