@@ -40,6 +40,8 @@ const PURGED_BY_WRITE: usize = 4;
 const PURGED_AT_ONCE: usize = 64;
 /// Up to so many bytes that are no longer used are left to the sweeper by the writes of a shard: 16 MiB in all.
 const WASTE_OF_WRITES: usize = 64 << 10;
+/// Between pieces of memory that are given back.
+const BREATH: Duration = Duration::from_micros(50);
 /// How often the sweeper looks at every shard.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// Up to so many entries are counted in one go: below a millisecond or two.
@@ -142,8 +144,9 @@ impl MemoryStore {
             > 0
         {}
         for () in waste.pieces() {
-            // Whoever waits for memory meanwhile comes first.
-            std::thread::yield_now();
+            // Whoever waits for memory meanwhile comes first: yielding is not enough, for the system takes its lock again
+            // before they have got it.
+            std::thread::sleep(BREATH);
         }
     }
 }
@@ -396,7 +399,8 @@ async fn sweep(store: Weak<Inner>) {
             }
         }
         for () in waste.pieces() {
-            tokio::task::yield_now().await;
+            // As in `purge`.
+            tokio::time::sleep(BREATH).await;
         }
     }
 }

@@ -107,6 +107,14 @@ impl Pool {
         class_for(len) == place.class()
     }
 
+    /// Gives memory back where most of it is unused. It looks at every class, and is for when much was removed: one that
+    /// becomes empty gives its page back without it.
+    pub(super) fn shrink(&mut self) {
+        for class in &mut self.classes {
+            class.shrink_page(&mut self.bytes);
+        }
+    }
+
     /// What it takes, used or not.
     pub(super) const fn bytes(&self) -> usize {
         self.bytes
@@ -192,13 +200,7 @@ impl Class {
             }
             self.shrink();
         } else {
-            let page = &mut self.pages[last_page];
-            page.truncate(start);
-            let before = page.capacity();
-            if before > FIRST * width && start <= before / 4 {
-                page.shrink_to(before / 2);
-                *bytes -= before - page.capacity();
-            }
+            self.pages[last_page].truncate(start);
         }
         last
     }
@@ -207,6 +209,18 @@ impl Class {
     fn shrink(&mut self) {
         if self.pages.len() < self.pages.capacity() / 4 {
             self.pages.shrink_to(self.pages.len() * 2);
+        }
+    }
+
+    /// The same of the room for more runs in the last page.
+    fn shrink_page(&mut self, bytes: &mut usize) {
+        let Some(page) = self.pages.last_mut() else {
+            return;
+        };
+        let before = page.capacity();
+        if before > FIRST * self.width && page.len() <= before / 4 {
+            page.shrink_to(page.len().max(FIRST * self.width));
+            *bytes -= before - page.capacity();
         }
     }
 }
@@ -280,7 +294,10 @@ mod tests {
         for left in (0..1000).rev() {
             pool.remove(places[0], &mut Waste::default());
             assert!(held(&pool) <= (left + (1 << PAGE)) * width(class_for(300)));
-            assert!(held(&pool) <= (4 * left).max(FIRST) * width(class_for(300)));
+            if left % 32 == 1 {
+                pool.shrink();
+                assert!(held(&pool) <= (left + FIRST) * width(class_for(300)));
+            }
             assert_eq!(held(&pool), pool.bytes());
         }
         assert_eq!(held(&pool), 0);

@@ -125,6 +125,9 @@ impl Shard {
                 }
             }
         }
+        if looked_at > 0 {
+            self.pool.shrink();
+        }
         self.shrink();
         more
     }

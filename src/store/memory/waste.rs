@@ -39,18 +39,29 @@ impl Waste {
     /// Drops it in pieces; each call of the iterator one.
     pub(super) fn pieces(mut self) -> impl Iterator<Item = ()> {
         self.pages.sort_unstable_by_key(|page| page.as_ptr());
+        self.slots.sort_unstable_by_key(|slot| slot.as_ptr());
         self.list_apart();
-        // They lie in between, and keep what is below them from being given back.
-        self.slots = Vec::new();
         std::iter::from_fn(move || {
             let mut dropped = 0;
             while dropped < AT_ONCE
-                && let Some(page) = self.pages.pop()
+                && let Some(bytes) = self.drop_last()
             {
-                dropped += page.capacity();
+                dropped += bytes;
             }
             (dropped > 0).then_some(())
         })
+    }
+
+    /// Drops what lies behind all else; how many bytes that was.
+    fn drop_last(&mut self) -> Option<usize> {
+        let page = self.pages.last().map(|page| page.as_ptr().addr());
+        let slot = self.slots.last().map(|slot| slot.as_ptr().addr());
+        if page > slot {
+            self.pages.pop().map(|page| page.capacity())
+        } else {
+            let slot = self.slots.pop()?;
+            Some(slot.capacity() * size_of::<u64>())
+        }
     }
 
     /// The list of the pages was made last, and lies above them in the heap: all that is below it would be given back at
