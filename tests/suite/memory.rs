@@ -1,9 +1,15 @@
 //! The memory's bounds.
 
-use sessile::{HistoryEntry, HistoryEvent, Kind, MemoryStore, SessionStore};
+use sessile::{HistoryEntry, HistoryEvent, Kind, ManualClock, MemoryStore, SessionStore};
 use std::time::Duration;
 
 use crate::harness::{Client, HOUR, app, memory};
+
+fn of_ten_entries() -> (MemoryStore, ManualClock) {
+    let clock = ManualClock::new();
+    let builder = MemoryStore::builder().max_entries(10);
+    (builder.clock(clock.clone()).build(), clock)
+}
 
 #[tokio::test]
 async fn inv11_at_the_bound_strangers_go_first_and_nobody_is_signed_out() {
@@ -39,11 +45,7 @@ async fn inv11_at_the_bound_strangers_go_first_and_nobody_is_signed_out() {
 
 #[tokio::test]
 async fn inv11_at_the_bound_a_touch_drops_nobody() {
-    let clock = sessile::ManualClock::new();
-    let store = MemoryStore::builder()
-        .max_entries(10)
-        .clock(clock.clone())
-        .build();
+    let (store, clock) = of_ten_entries();
     let app = app(store.clone());
     let mut strangers = Vec::new();
     for _ in 0..10 {
@@ -146,11 +148,7 @@ async fn inv11_histories_make_room_where_bytes_are_the_matter() {
 
 #[tokio::test]
 async fn inv11_expired_users_make_room_too() {
-    let clock = sessile::ManualClock::new();
-    let store = MemoryStore::builder()
-        .max_entries(10)
-        .clock(clock.clone())
-        .build();
+    let (store, clock) = of_ten_entries();
     let app = app(store.clone());
     for n in 0..10 {
         Client::signed_in(&app, &format!("user{n}")).await;

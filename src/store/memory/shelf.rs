@@ -1,7 +1,7 @@
 //! One shard of the memory: the entries and indexes of some buckets, under one lock.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+mod evict;
+
 use std::time::SystemTime;
 
 use super::commons::Commons;
@@ -10,6 +10,7 @@ use super::packed::{
     Body, Class, View, class_of, common_of, hash_key, hash_of, is_at, key_of, view,
 };
 use super::pool::{Place, Pool};
+use super::queue::{Due, Queue};
 use super::table::Table;
 use super::users::Users;
 use super::waste::Waste;
@@ -26,30 +27,12 @@ const OVERHEAD: usize = 32;
 const INDEX_OVERHEAD: usize = 128;
 /// So much more than twice the entries may be filed in the wheels of a shard.
 const STALE: usize = 64;
-/// So many entries are looked at for one eviction.
-const EVICTION_TRIES: usize = 32;
-/// And so many that are filed and have become something else since.
-const EVICTION_STALE: usize = 1024;
-/// It is not worth giving back less than this.
-const FEW: usize = 64;
-
 /// How the totals change.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Delta {
     pub(super) entries: isize,
     pub(super) bytes: isize,
 }
-
-/// When something of a user is to be looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Due {
-    at: SystemTime,
-    /// By the hash of their id.
-    user: u64,
-}
-
-/// The first to be looked at first.
-type Queue = BinaryHeap<Reverse<Due>>;
 
 /// What became of an entry that a wheel gave back.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -130,41 +113,6 @@ impl Shard {
         }
         self.shrink();
         more
-    }
-
-    /// Drops one entry of this class, roughly the one that would be over first; of the users' only those that are
-    /// over. Whether one was found.
-    pub(super) fn evict(&mut self, class: Class, now: SystemTime) -> bool {
-        let (mut stale, mut stay) = (0, Vec::new());
-        let mut dropped = loop {
-            let Some(hash) = self.wheels[class as usize].soonest(&mut self.waste) else {
-                break false;
-            };
-            let look = self.look_at(hash, class, |view| match (class, view) {
-                (Class::User, View::Live(..)) => !view.is_live(now),
-                (Class::User, View::Ended(_)) => false,
-                (Class::Stranger, View::Live(_, own)) => !own.was_used(),
-                (Class::Stranger | Class::Tombstone, _) => true,
-            });
-            match look {
-                Look::Dropped => break true,
-                Look::Stale => stale += 1,
-                Look::Stays(until) => stay.push((hash, until)),
-            }
-            if stay.len() == EVICTION_TRIES || stale == EVICTION_STALE {
-                break false;
-            }
-        };
-        // What was used since it was made goes only where nothing else is found.
-        if !dropped && class == Class::Stranger && !stay.is_empty() {
-            let (hash, _) = stay.swap_remove(0);
-            dropped = self.look_at(hash, class, |_| true) == Look::Dropped;
-        }
-        // Only now: they would be looked at again at once.
-        for (hash, until) in stay {
-            self.wheels[class as usize].file(hash, until);
-        }
-        dropped
     }
 
     /// Looks at an entry that a wheel gave back, and drops it if `over`.
@@ -257,7 +205,7 @@ impl Shard {
     /// Whether more may be waiting, as with all of these.
     fn purge_sinces(&mut self, now: SystemTime, most: usize) -> bool {
         for _ in 0..most {
-            let Some(due) = next_due(&mut self.sinces, now) else {
+            let Some(due) = self.sinces.next_due(now) else {
                 return false;
             };
             let Some(user) = self.users.named(due.user) else {
@@ -265,9 +213,7 @@ impl Shard {
             };
             match user.since().map(|since| since + SINCE_KEPT) {
                 // It was set again meanwhile.
-                Some(later) if later > due.at => {
-                    self.sinces.push(Reverse(Due { at: later, ..due }))
-                }
+                Some(later) if later > due.at => self.sinces.push(Due { at: later, ..due }),
                 Some(_) | None => {
                     let id = user.id().clone();
                     self.users.of(&id).set_since(None);
@@ -281,7 +227,7 @@ impl Shard {
 
     fn purge_logs(&mut self, now: SystemTime, most: usize) -> bool {
         for _ in 0..most {
-            let Some(due) = next_due(&mut self.logs, now) else {
+            let Some(due) = self.logs.next_due(now) else {
                 return false;
             };
             let Some(user) = self.users.named(due.user) else {
@@ -290,24 +236,13 @@ impl Shard {
             let at = user.log.kept_until();
             if at > now {
                 // Something was added meanwhile.
-                self.logs.push(Reverse(Due { at, ..due }));
+                self.logs.push(Due { at, ..due });
             } else {
                 let id = user.id().clone();
                 self.drop_log(&id);
             }
         }
         true
-    }
-
-    /// Drops the log of one user, roughly that to which nothing was added for longest; whether there was one.
-    pub(super) fn evict_log(&mut self) -> bool {
-        while let Some(Reverse(due)) = self.logs.pop() {
-            let id = self.users.named(due.user).map(|user| user.id().clone());
-            if id.is_some_and(|id| self.drop_log(&id)) {
-                return true;
-            }
-        }
-        false
     }
 
     /// Whether there was one.
@@ -335,7 +270,7 @@ impl Shard {
             // Once a user: however much is added, it is one place in the queue.
             let at = user.log.kept_until();
             let user = self.users.hash(id);
-            self.logs.push(Reverse(Due { at, user }));
+            self.logs.push(Due { at, user });
             self.delta.bytes += signed(id.as_str().len() + INDEX_OVERHEAD);
         }
     }
@@ -363,8 +298,8 @@ impl Shard {
         self.table.shrink();
         self.users.shrink();
         self.commons.shrink();
-        shrink(&mut self.sinces);
-        shrink(&mut self.logs);
+        self.sinces.shrink();
+        self.logs.shrink();
     }
 
     fn account(&mut self, class: Class, sign: isize) {
@@ -461,7 +396,7 @@ impl Shelf for Shard {
         if user.set_since(Some(since)).is_none() {
             let (at, id) = (since + SINCE_KEPT, user.id().clone());
             let user = self.users.hash(&id);
-            self.sinces.push(Reverse(Due { at, user }));
+            self.sinces.push(Due { at, user });
             self.delta.bytes += signed(id.as_str().len() + INDEX_OVERHEAD);
         }
     }
@@ -483,28 +418,12 @@ impl Shelf for Shard {
         if self.drop_log(user) {
             // Nothing of them stays, not even in what time it was. It is seldom, and a shard's queue is short.
             let user = self.users.hash(user);
-            self.logs.retain(|Reverse(due)| due.user != user);
+            self.logs.forget(user);
         }
     }
 
     fn record_limit(&self) -> usize {
         self.record_limit
-    }
-}
-
-/// Takes out the first, once its time has come.
-fn next_due(queue: &mut Queue, now: SystemTime) -> Option<Due> {
-    let Reverse(first) = queue.peek()?;
-    if first.at > now {
-        return None;
-    }
-    queue.pop().map(|Reverse(due)| due)
-}
-
-/// Gives memory back once most of it is unused.
-fn shrink(queue: &mut Queue) {
-    if queue.capacity() > FEW && queue.len() < queue.capacity() / 8 {
-        queue.shrink_to(2 * queue.len());
     }
 }
 
@@ -605,66 +524,6 @@ mod tests {
         assert_eq!((shard.users.len(), shard.logs.len()), (0, 0));
     }
 
-    fn stranger(seen_at: u64) -> (RecordKey, Record) {
-        let key = Fresh::draw().unwrap().id(7.into()).key(Kind::User);
-        let record = Record::new(&NewRecord {
-            handle: Fresh::draw().unwrap().handle(),
-            user: None,
-            created_at: instant(NOW),
-            signed_in_at: None,
-            absolute_end: instant(NOW) + Duration::from_secs(12 * 3600),
-            idle_timeout: Duration::from_secs(1800),
-            touch_threshold: Duration::from_secs(60),
-            persistent: false,
-            seen: Seen {
-                at: instant(seen_at),
-                address: None,
-                agent: None,
-            },
-            values: Vec::new(),
-        });
-        (key, record)
-    }
-
-    #[test]
-    fn inv11_what_strangers_became_does_not_hide_those_that_are_left() {
-        let mut shard = Shard::new(1 << 16, Ends::default());
-        let (left, record) = stranger(NOW + 3_600_000_000);
-        shard.put(&left, Entry::Live(record));
-        for _ in 0..200 {
-            let (key, record) = stranger(NOW);
-            let handle = record.handle();
-            shard.put(&key, Entry::Live(record));
-            let end = End::new(EndReason::Regenerated, instant(NOW));
-            let successor = None;
-            shard.put(
-                &key,
-                Entry::Ended(Tombstone {
-                    handle,
-                    end,
-                    successor,
-                }),
-            );
-        }
-        assert!(shard.evict(Class::Stranger, instant(NOW)));
-        assert_eq!(shard.get(&left), None);
-    }
-
-    #[test]
-    fn who_was_used_since_goes_after_who_was_not() {
-        let mut shard = Shard::new(1 << 16, Ends::default());
-        let (unused, record) = stranger(NOW);
-        shard.put(&unused, Entry::Live(record));
-        // In the same slot of time, and filed later.
-        let (used, record) = stranger(NOW + 1);
-        shard.put(&used, Entry::Live(record));
-        assert!(shard.evict(Class::Stranger, instant(NOW)));
-        assert_eq!(
-            (shard.get(&unused).is_some(), shard.get(&used).is_some()),
-            (false, true)
-        );
-    }
-
     #[test]
     fn inv11_each_log_is_dropped_when_its_time_has_come() {
         let mut shard = Shard::new(1 << 16, Ends::default());
@@ -690,7 +549,6 @@ mod tests {
         assert!(shard.users.get(&"history-7".into()).is_some());
         while shard.purge(at + HistoryEntry::KEPT, 64) {}
         assert_eq!((shard.users.len(), shard.logs.len()), (0, 0));
-        assert!(shard.logs.capacity() <= FEW);
     }
 
     #[test]

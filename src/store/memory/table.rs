@@ -47,7 +47,7 @@ impl<T> Table<T> {
         Some(&mut cell.value)
     }
 
-    /// Takes it out, if it is there and `is_wanted` says so.
+    /// Takes out what [`find`](Self::find) would find.
     pub(super) fn remove(&mut self, hash: u64, mut is_it: impl FnMut(&T) -> bool) -> Option<T> {
         let found = self
             .cells

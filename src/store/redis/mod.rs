@@ -590,17 +590,3 @@ impl SessionStore for RedisStore {
         self.0.near.as_ref().map(|near| near.counts())
     }
 }
-
-impl From<Unusable> for StoreError {
-    fn from(unusable: Unusable) -> Self {
-        Self::new(match unusable {
-            Unusable::Late => {
-                "a command reached Redis more than five seconds after it was sent, or the clock of Redis was moved; \
-                 nothing was changed"
-            }
-            Unusable::Taken => "Redis has a session under a digest just drawn",
-            Unusable::Malformed => "what stands in Redis where a session should is no record",
-            Unusable::Unknown => "Redis gave an answer that none of this version's scripts gives",
-        })
-    }
-}

@@ -8,6 +8,7 @@ use crate::record::{End, EndReason, Entry, Record};
 use crate::store::rules::NotLive;
 use crate::store::{
     Appended, Applied, Beat, Create, Created, EndedSession, EndedSessions, Replaced, Spent,
+    StoreError,
 };
 
 /// A script's answer: a word, and what belongs to it.
@@ -24,6 +25,20 @@ pub(super) enum Unusable {
     Taken,
     /// Something else.
     Unknown,
+}
+
+impl From<Unusable> for StoreError {
+    fn from(unusable: Unusable) -> Self {
+        Self::new(match unusable {
+            Unusable::Late => {
+                "a command reached Redis more than five seconds after it was sent, or the clock of Redis was moved; \
+                 nothing was changed"
+            }
+            Unusable::Taken => "Redis has a session under a digest just drawn",
+            Unusable::Malformed => "what stands in Redis where a session should is no record",
+            Unusable::Unknown => "Redis gave an answer that none of this version's scripts gives",
+        })
+    }
 }
 
 impl Answer {
