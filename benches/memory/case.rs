@@ -73,6 +73,7 @@ impl Case {
         let mut figures = Figures::default();
         match self.does.as_str() {
             "expires" => expiry::run(&runtime, &self.subject, self.sessions, &mut figures),
+            "expires not" => expiry::beside_counting(&runtime, self.sessions, &mut figures),
             "far reads" => far::run(&runtime, self.sessions, &mut figures),
             _ => self.grow(&runtime, &mut figures),
         }

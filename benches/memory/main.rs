@@ -68,11 +68,13 @@ fn growth(repeats: usize, most: usize) {
 fn expiry(repeats: usize, most: usize) {
     let cases = [
         Case::new("sessile", "expires", most),
+        Case::new("sessile", "expires not", most),
         Case::new("session-guard", "expires", most),
     ];
     let columns = [
         ("all dropped within (ms)", "purge", 0),
         ("slowest request meanwhile (µs)", "slowest meanwhile", 0),
+        ("without waiting for a processor (µs)", "slowest by itself", 0),
         ("bytes each, filled again after it", "again", 0),
     ];
     measure("Memory: all are over at once", &cases, &columns, repeats);
