@@ -17,6 +17,7 @@ use std::fmt;
 
 use rmp::decode::{read_map_len, read_str_len};
 use rmp::encode::{write_map_len, write_str_len};
+use uuid::Uuid;
 
 use super::end::{End, EndReason, cut};
 use super::entry::{Entry, Tombstone};
@@ -46,6 +47,9 @@ const LATEST: u64 = 1 << 53;
 
 /// What the numbers of a record take as text, beyond what they take packed.
 const ROOM: usize = 64;
+
+/// So many digits are a number of 64 bits, whatever they are.
+const SURE: usize = 19;
 
 const MEMORY: &str = "writing to memory does not fail";
 
@@ -357,8 +361,27 @@ impl<'a> Fields<'a> {
         str::from_utf8(self.bytes()).map_err(|_| MALFORMED)
     }
 
+    /// Without looking for the end first: a record has eleven of them.
     fn number<N: TryFrom<u64>>(&mut self) -> Result<N, MalformedRecord> {
-        N::try_from(digits(self.bytes())?).map_err(|_| MALFORMED)
+        let (mut number, mut len) = (0_u64, 0);
+        while let Some(digit) = self.0.get(len).map(|byte| byte.wrapping_sub(b'0'))
+            && digit < 10
+        {
+            number = number.wrapping_mul(10).wrapping_add(digit.into());
+            len += 1;
+        }
+        if len > SURE {
+            number = digits(&self.0[..len])?;
+        }
+        self.0 = match &self.0[len..] {
+            [b' ', rest @ ..] => rest,
+            [] => b"",
+            _ => return Err(MALFORMED),
+        };
+        if len == 0 {
+            return Err(MALFORMED);
+        }
+        N::try_from(number).map_err(|_| MALFORMED)
     }
 
     fn micros(&mut self) -> Result<u64, MalformedRecord> {
@@ -372,7 +395,8 @@ impl<'a> Fields<'a> {
     }
 
     fn handle(&mut self) -> Result<Handle, MalformedRecord> {
-        self.word()?.parse().map_err(|_| MALFORMED)
+        let handle = Uuid::try_parse_ascii(self.bytes()).map_err(|_| MALFORMED)?;
+        Ok(Handle::from(handle))
     }
 
     /// A text that its length goes before, for it may hold spaces.
@@ -455,6 +479,19 @@ mod tests {
         assert_eq!(at(7, b"-7"), Ok(0));
         for after in [&b"-8"[..], b"--7", b"+1", b"9007199254740992"] {
             assert_eq!(at(7, after), Err(MALFORMED));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn inv14_a_number_in_a_line_is_what_its_word_is(line in "[0-9]{0,25}[ 0-9x+-]{0,3}") {
+            let (word, rest) = line.split_once(' ').unwrap_or((&line, ""));
+            let mut fields = Fields(line.as_bytes());
+            let number = fields.number::<u64>();
+            prop_assert_eq!(number, digits(word.as_bytes()));
+            if number.is_ok() {
+                prop_assert_eq!(fields.0, rest.as_bytes());
+            }
         }
     }
 
