@@ -93,6 +93,10 @@ where
                     return Poll::Ready(Ok(replacement(error)));
                 }
             };
+            if this.guard.is_idle() {
+                this.guard.0 = None;
+                return Poll::Ready(Ok(response));
+            }
             let response = withheld(this.guard, response);
             // Not `is_server_error`: clients take what is above 599 for a 5xx (RFC 9110, 15).
             let failed = response.status().as_u16() >= 500;
@@ -143,6 +147,15 @@ fn replacement<B: Default>(error: Error) -> Response<B> {
 /// by an error of the service.
 #[derive(Debug)]
 struct Guard(Option<Arc<Context>>);
+
+impl Guard {
+    /// Whether nobody has asked for the session, and nobody can any more: so it is with most requests, and then there is
+    /// nothing to look at, to store or to close.
+    fn is_idle(&mut self) -> bool {
+        let context = self.0.as_mut().and_then(Arc::get_mut);
+        context.is_some_and(|context| !context.was_read() && context.asked_demo().is_none())
+    }
+}
 
 impl Drop for Guard {
     fn drop(&mut self) {

@@ -93,6 +93,7 @@ impl Current {
 }
 
 impl Context {
+    #[inline(always)]
     pub(crate) fn new(
         area: &Arc<Area>,
         method: &Method,
