@@ -244,10 +244,11 @@ impl CookieConfig {
             ));
         }
         if let Some(domain) = &self.domain
-            && (domain.is_empty() || !is_attribute(domain))
+            && !is_domain(domain)
         {
             return refuse(format!(
-                "the cookie domain {domain:?} must be a host name of at most 1024 characters; leave it out for this host alone"
+                "the cookie domain {domain:?} must be a host name such as example.com, without scheme and port; leave it out \
+                 for this host alone"
             ));
         }
         // Without regard to case: that is how browsers compare prefixes (RFC 6265bis, 5.7).
@@ -294,6 +295,21 @@ impl CookieConfig {
 const fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(byte, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~')
+}
+
+/// A host name: labels of letters, digits and hyphens with dots between them (RFC 1123, 2.1), of at most 253 characters. A dot
+/// before it changes nothing (RFC 6265, 5.2.3).
+fn is_domain(domain: &str) -> bool {
+    let host = domain.strip_prefix('.').unwrap_or(domain);
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+    };
+    host.len() <= 253 && host.split('.').all(is_label)
 }
 
 fn is_attribute(value: &str) -> bool {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use crate::error::Error;
 use crate::id::UserId;
 use crate::problem::ErrorKind;
-use crate::record::{Activity, EndReason, HistoryEntry, cut};
-use crate::session::Finish;
+use crate::record::{Activity, EndReason, HistoryEntry, Record, cut};
+use crate::session::{Area, Finish};
 use crate::sessions::Sessions;
 use crate::store::{EndScope, UNBOUNDED};
 use crate::user::{Ended, UserSession};
@@ -30,25 +30,28 @@ impl Sessions {
         Ok(self.area().store.log(user.into()).await?.activities)
     }
 
-    /// Ends all sessions of a user, and then forgets what was kept of them beyond: history and activities. For a user who
-    /// asks for it, and for one who is deleted. What may still name them is `user_since`, which is gone after 75 minutes.
-    /// Two store calls.
+    /// Ends all sessions of a user and the demos that these brought along, and then forgets what was kept of them beyond:
+    /// history and activities. For a user who asks for it, and for one who is deleted. What may still name them is
+    /// `user_since`, which is gone after 75 minutes, and a demo whose user's session was over before: it goes with its own
+    /// end, and until then opens for whoever has its cookie. Three store calls, and one for each of those demos.
     ///
     /// # Errors
     /// `StoreUnavailable`, also while the store is away. Call it again: what is done is done.
     pub async fn erase_user(&self, user: impl Into<UserId>) -> Result<Ended, Error> {
         let (area, user) = (Arc::clone(self.area()), user.into());
         Finish::new(async move {
-            let all = EndScope::All(user.clone());
-            let ended = area
-                .end(
-                    area.store.within(&UNBOUNDED),
-                    all,
-                    EndReason::Revoked,
-                    None,
-                    None,
-                )
-                .await?;
+            let end = async |area: &Area, scope| {
+                let store = area.store.within(&UNBOUNDED);
+                area.end(store, scope, EndReason::Revoked, None, None).await
+            };
+            // Only their sessions name them.
+            let sessions = area.store.list(user.clone()).await?;
+            if let Some(demos) = &area.demos {
+                for demo in sessions.iter().filter_map(Record::demo) {
+                    end(&demos.area, EndScope::One(demo.key, None)).await?;
+                }
+            }
+            let (ended, _) = end(&area, EndScope::All(user.clone())).await?;
             area.store.erase(user).await?;
             Ok(ended)
         })

@@ -13,7 +13,7 @@ use crate::problem::ErrorKind;
 use crate::record::{End, EndReason, Seen};
 use crate::session::{Area, Asked};
 use crate::session::{Finish, SessionInfo};
-use crate::store::{Create, EndScope, EndSessions, EndedSession, Health, UNBOUNDED};
+use crate::store::{Create, EndScope, EndSessions, EndedSession, EndedSessions, Health, UNBOUNDED};
 use crate::user::Ended;
 
 /// Every user's sessions: from [`SessionLayer::sessions`](crate::SessionLayer::sessions), or as an extractor (feature
@@ -116,7 +116,8 @@ impl Sessions {
             .note;
         Finish::new(async move {
             let store = area.store.within(&UNBOUNDED);
-            area.end(store, scope, EndReason::Revoked, note, None).await
+            let ended = area.end(store, scope, EndReason::Revoked, note, None).await;
+            ended.map(|(ended, _)| ended)
         })
         .await
     }
@@ -163,7 +164,7 @@ impl Area {
         Ok(self.config.cookie.set(&id, None))
     }
 
-    /// Ends sessions of a user, and says so.
+    /// Ends sessions of a user, and says so. What the store told comes with it.
     pub(crate) async fn end(
         &self,
         store: Asked<'_>,
@@ -171,7 +172,7 @@ impl Area {
         reason: EndReason,
         note: Option<Arc<str>>,
         address: Option<&str>,
-    ) -> Result<Ended, Error> {
+    ) -> Result<(Ended, EndedSessions), Error> {
         let told = store
             .end(
                 EndSessions {
@@ -184,9 +185,9 @@ impl Area {
             )
             .await?;
         let stored = told.outcome();
-        let ended = told.value.sessions;
-        self.tell_ended(&ended, reason, address);
-        Ok(Ended::new(ended.len(), stored))
+        let told = told.value;
+        self.tell_ended(&told.sessions, reason, address);
+        Ok((Ended::new(told.sessions.len(), stored), told))
     }
 
     pub(crate) fn tell_ended(

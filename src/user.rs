@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::id::{Handle, UserId};
 use crate::problem::ErrorKind;
 use crate::record::EndReason;
-use crate::session::{Finish, Outcome, Session, SessionInfo};
+use crate::session::{EndedAll, Finish, Outcome, Session, SessionInfo, Step};
 use crate::store::{EndScope, Renewal};
 
 /// The session of a signed-in user: everything that [`Session`] can, and the user.
@@ -140,10 +140,10 @@ impl UserSession {
 
     async fn end_sessions(&self, scope: EndScope) -> Result<Ended, Error> {
         let context = Arc::clone(self.session.context());
+        let (user, own) = (self.user.clone(), self.session.handle());
         Finish::new(async move {
             let address = context.seen().address;
-            let all = matches!(scope, EndScope::Others(..) | EndScope::All(_));
-            let ended = context
+            let (ended, told) = context
                 .area
                 .end(
                     context.store(),
@@ -153,8 +153,12 @@ impl UserSession {
                     address.as_deref(),
                 )
                 .await?;
-            if all {
-                context.state().ended_all_at = Some(context.area.store.now());
+            if let Some(since) = told.since {
+                context.state().ended_all = Some(EndedAll {
+                    user,
+                    since,
+                    own: told.sessions.iter().any(|ended| Some(ended.handle) == own),
+                });
             }
             Ok(ended)
         })
@@ -167,7 +171,7 @@ impl UserSession {
     /// As [`Session::regenerate_id`]; `SessionEnded` also where all sessions were ended after this request began;
     /// `NotSignedIn` where this request has signed out since.
     pub async fn reauthenticate(&self) -> Result<(), Error> {
-        let session = self.session.clone();
+        let (session, user) = (self.session.clone(), self.user.clone());
         Finish::new(async move {
             let context = session.context();
             let now = context.area.store.now();
@@ -180,7 +184,7 @@ impl UserSession {
                             .config
                             .timeouts(record.is_persistent())
                             .absolute,
-                    began_at: context.sign_in_began_at(),
+                    began_at: context.sign_in_began_at(&user, Step::OfOwn),
                 })
                 .await?;
             let record = renewed.ok_or_else(|| Self::gone(&session))?;

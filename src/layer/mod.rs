@@ -27,8 +27,11 @@ use crate::store::{Health, SessionStore};
 /// Adds sessions to a service: put it around the routes that use them.
 ///
 /// A clone is a count, and so is [`Layer::layer`]: axum calls it for every route. The same layer met twice on the way to
-/// a handler passes through the second time. Two layers with two cookie names are two areas, each with sessions of
-/// its own, and extractors use the innermost; two layers that share a name answer 500 and say so.
+/// a handler passes through the second time. Two layers with two cookie names are two areas, and extractors use the
+/// innermost; two layers that share a name answer 500 and say so. Each has sessions of its own as far as each has a store of
+/// its own, or a [namespace](crate::RedisStoreBuilder::namespace): in one store an id opens its session under either cookie,
+/// and a user's list has the sessions of both. Where both serve demos, one of them needs another
+/// [`demo_cookie_name`](crate::SessionLayerBuilder::demo_cookie_name) as well.
 #[derive(Clone)]
 pub struct SessionLayer {
     area: Arc<Area>,

@@ -9,7 +9,7 @@ use super::context::{Context, lock};
 use super::finish::Finish;
 use super::info::Freshness;
 use super::login::Renewed;
-use super::state::{Identity, Live, Phase, Plan, View};
+use super::state::{Identity, Live, Phase, Plan, Step, View};
 use crate::error::Error;
 use crate::id::{Fresh, Kind, RecordKey, UserId};
 use crate::key::DataName;
@@ -167,13 +167,17 @@ impl Context {
             .user
             .as_ref()
             .and_then(|user| self.area.config.limit(user));
+        let began_at = match &new.user {
+            Some(user) => self.sign_in_began_at(user, Step::OfNone),
+            None => self.began_at,
+        };
         let record = self
             .area
             .new_record(&fresh, std::mem::take(new), self.seen());
         let create = Create {
             key,
             record: record.clone(),
-            began_at: self.sign_in_began_at(),
+            began_at,
             limit,
             held: false,
         };

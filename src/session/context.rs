@@ -11,11 +11,11 @@ use tower_cookies::Cookies;
 
 use super::area::Area;
 use super::asked::Asked;
-use super::state::{Dead, Identity, Live, Phase, SUPERSEDED_GRACE, State, Unknown};
+use super::state::{Dead, Identity, Live, Phase, SUPERSEDED_GRACE, State, Step, Unknown};
 use crate::address::client_address;
 use crate::cookie::{CookieHeaders, Presented, Shown};
 use crate::error::Error;
-use crate::id::{Born, RecordKey, SessionId};
+use crate::id::{Born, RecordKey, SessionId, UserId};
 use crate::record::{
     Added, Changes, EndReason, Entry, MessageBounds, NewMessage, Record, Seen, Tombstone, cut,
 };
@@ -483,9 +483,14 @@ impl Context {
         }
     }
 
-    /// When a sign-in by this request began, for the ends of all of a user's sessions that it must not survive.
-    pub(crate) fn sign_in_began_at(&self) -> SystemTime {
-        self.state().ended_all_at.unwrap_or(self.began_at)
+    /// When a sign-in of this user by this request began, for the ends of all of their sessions that it must not survive:
+    /// with the request, or with such an end of its own. That counts only where its session was live then, for somebody
+    /// else may have ended all of them before, and that would be passed over.
+    pub(crate) fn sign_in_began_at(&self, user: &UserId, step: Step) -> SystemTime {
+        match &self.state().ended_all {
+            Some(ended) if ended.user == *user && (ended.own || step == Step::OfOwn) => ended.since,
+            Some(_) | None => self.began_at,
+        }
     }
 
     /// The response is made: from now on nothing is staged and no cookie is set.

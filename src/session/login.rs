@@ -17,7 +17,7 @@ use super::commit::NewSession;
 use super::context::Context;
 use super::finish::Finish;
 use super::info::Freshness;
-use super::state::{Identity, Live, Phase, Unknown};
+use super::state::{Identity, Live, Phase, Step, Unknown};
 use crate::error::Error;
 use crate::id::{Fresh, RecordKey, UserId};
 use crate::key::{DataName, Key};
@@ -279,7 +279,7 @@ impl Context {
         let renewal = Renewal::SignIn(Box::new(SignIn {
             record,
             keep: keep.to_vec(),
-            began_at: self.sign_in_began_at(),
+            began_at: self.sign_in_began_at(&user, Step::OfOwn),
             limit: self.area.config.limit(&user),
         }));
         match self.renew(live, &fresh, renewal).await? {

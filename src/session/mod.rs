@@ -40,7 +40,7 @@ pub(crate) use context::{Context, Current};
 pub(crate) use finish::Finish;
 pub use info::{Freshness, Remaining, SessionInfo};
 pub use login::{Login, LoginFuture};
-pub(crate) use state::{Identity, Outgoing, Phase};
+pub(crate) use state::{EndedAll, Identity, Outgoing, Phase, Step};
 
 use crate::error::Error;
 use crate::id::{Fresh, Handle, UserId};

@@ -23,7 +23,7 @@ use tokio::runtime;
 
 use super::info::Freshness;
 use crate::error::Error;
-use crate::id::{RecordKey, SessionId};
+use crate::id::{RecordKey, SessionId, UserId};
 use crate::key::DataName;
 use crate::record::{Changes, End, EndReason, Guard, Op, Record, Seen};
 use crate::store::StoreError;
@@ -38,10 +38,30 @@ pub(crate) struct State {
     pub(crate) staged: Changes,
     pub(crate) cookie: Outgoing,
     pub(crate) phase: Phase,
-    /// When this request ended all of its user's sessions, or the others: what it signs in after that began after it.
-    pub(crate) ended_all_at: Option<SystemTime>,
+    /// The last time that this request ended all of a user's sessions, or all others.
+    pub(crate) ended_all: Option<EndedAll>,
     /// The session that was made or renewed here and whose cookie nobody has seen yet.
     pub(crate) unsent: Option<Unsent>,
+}
+
+/// An end of all of a user's sessions, or all others, by the request itself.
+#[derive(Debug)]
+pub(crate) struct EndedAll {
+    pub(crate) user: UserId,
+    /// From when on sign-ins are let in after it.
+    pub(crate) since: SystemTime,
+    /// Whether the request's own session was live, and ended with them: no other end stands between the beginning of the
+    /// request and this one.
+    pub(crate) own: bool,
+}
+
+/// What the step of a store that signs in goes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// From the request's own session, if that is live.
+    OfOwn,
+    /// From no session.
+    OfNone,
 }
 
 /// Whose request this is.

@@ -180,6 +180,9 @@ pub trait SessionStore: Send + Sync + 'static {
     }
 
     /// Makes a session.
+    ///
+    /// A store whose replies can get lost has to end what it may have made without anybody knowing, here and in
+    /// [`replace`](Self::replace): nobody has its cookie, and it takes a place of its user's limit.
     fn create(&self, create: Create) -> impl Future<Output = Result<Created, StoreError>> + Send;
 
     /// Reads what stands under a key.

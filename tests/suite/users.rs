@@ -405,6 +405,82 @@ async fn who_ends_the_others_may_prove_again_who_they_are_in_the_same_request(
     }
 }
 
+/// The other one comes between the beginning of the request and what it does itself.
+async fn inv12_who_was_ended_by_another_does_not_get_past_it_by_ending_all_themselves(
+    store: impl TestStore,
+) {
+    use axum::routing::post;
+    use sessile::{Error, Session, Sessions, UserSession};
+    let another = SessionLayer::new(store.clone()).sessions();
+    let (sessions, admin) = (another.clone(), another.clone());
+    let revoke = async move |admin: &Sessions, user: &str| {
+        let ended = admin.revoke_all(user, "locked").await.unwrap();
+        assert_eq!(ended.count, 1, "{user}");
+    };
+    let routes = crate::harness::routes()
+        .route(
+            "/others",
+            post(async move |user: UserSession, session: Session| {
+                revoke(&sessions, "alice").await;
+                user.end_others().await?;
+                session.login("alice").await.map(drop)
+            }),
+        )
+        .route(
+            "/all",
+            post(async move |user: UserSession, session: Session| {
+                revoke(&admin, "alice").await;
+                user.end_all().await?;
+                session.login("alice").await.map(drop)
+            }),
+        );
+    let admin = another.clone();
+    let routes = routes.route(
+        "/other-user",
+        post(async move |user: UserSession, session: Session| {
+            revoke(&admin, "bob").await;
+            user.end_all().await?;
+            session.login("bob").await.map(drop)
+        }),
+    );
+    let admin = another.clone();
+    let routes = routes.route(
+        "/all-after",
+        post(async move |user: UserSession, session: Session| {
+            // The other one comes last, and finds nobody; a login on its way is meant all the same.
+            user.end_all().await?;
+            admin.revoke_all("alice", "locked").await?;
+            session.login("alice").await.map(drop)
+        }),
+    );
+    let admin = another.clone();
+    let after = routes.route(
+        "/after",
+        post(async move |user: UserSession, session: Session| {
+            user.end_others().await?;
+            revoke(&admin, "alice").await;
+            session.login("alice").await.map(drop)?;
+            Ok::<_, Error>(())
+        }),
+    );
+    let app = after.layer(SessionLayer::new(store.clone()));
+    for path in ["/others", "/all", "/other-user", "/after", "/all-after"] {
+        let mut client = Client::signed_in(&app, "alice").await;
+        if path == "/other-user" {
+            Client::signed_in(&app, "bob").await;
+        }
+        let reply = client.post(path).await;
+        assert_eq!(
+            reply.problem(),
+            ("session_ended", Some("revoked")),
+            "{path}"
+        );
+        for user in ["alice", "bob"] {
+            assert_eq!(store.list(user.into()).await.unwrap().len(), 0, "{path}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn inv12_a_clock_that_goes_back_finds_no_session_alive_that_left_the_list() {
     let (store, clock) = memory();
@@ -431,6 +507,7 @@ on_every_store! {
     inv12_ending_all_terminates_and_holds_however_fast_someone_signs_in(threads),
     an_administrator_lists_ends_and_makes_sessions_of_any_user,
     who_ends_the_others_may_prove_again_who_they_are_in_the_same_request,
+    inv12_who_was_ended_by_another_does_not_get_past_it_by_ending_all_themselves,
     inv12_r42_a_refused_login_ends_nothing,
     inv12_at_the_limit_it_is_the_oldest_that_ends,
     inv12_five_sessions_three_logouts_and_two_end_alls_at_once_leave_none(threads),
