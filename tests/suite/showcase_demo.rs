@@ -185,7 +185,6 @@ fn a_message_that_is_none_is_422_and_nothing_is_added(place: &Place) {
     let showcase = place.start(&[]);
     let mut client = started(&showcase, "general");
     say(&mut client, "kept");
-    let long = "r".repeat(65);
     for body in [
         json!({}),
         json!({ "role": "user" }),
@@ -200,9 +199,6 @@ fn a_message_that_is_none_is_422_and_nothing_is_added(place: &Place) {
         json!({ "role": "user", "content": null }),
         json!({ "role": "user", "content": ["x"] }),
         json!({ "role": "user", "content": { "text": "x" } }),
-        json!({ "role": long, "content": "x" }),
-        json!({ "role": "user", "content": "x", "timestamp": "2020-01-01T00:00:00.000Z" }),
-        json!({ "role": "user", "content": "x", "timestamp": null }),
         json!(["user", "x"]),
         json!("user"),
         json!(null),
@@ -248,6 +244,7 @@ fn what_is_over_a_bound_is_413_and_nothing_is_lost(place: &Place) {
     for message in [
         json!({ "role": "user", "content": huge }),
         json!({ "role": "user", "content": "x", "note": huge }),
+        json!({ "role": "r".repeat(65), "content": "x" }),
         json!({ "role": "user", "content": "x".repeat(15 << 20) }),
     ] {
         let answer = client.post_json("/api/demo/messages", &message);
