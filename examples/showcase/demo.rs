@@ -147,9 +147,12 @@ async fn add(
     demo: DemoSession,
     Json(posted): Json<Posted>,
 ) -> Result<(StatusCode, Json<Said>), Error> {
+    let mut metadata = posted.metadata;
+    // Those who wrote to the system before this one said when it was. Here the store says it, and theirs is no metadata.
+    metadata.remove("timestamp");
     let message = demo
         .add_message(posted.role, posted.content)
-        .metadata(posted.metadata)
+        .metadata(metadata)
         .await?;
     Ok((StatusCode::CREATED, Json(message.into())))
 }

@@ -180,6 +180,29 @@ fn a_message_keeps_its_metadata_and_has_the_servers_time(place: &Place) {
     assert_eq!(message, posted);
 }
 
+on_both!(a_time_that_the_client_says_does_not_count);
+fn a_time_that_the_client_says_does_not_count(place: &Place) {
+    let showcase = place.start(&[]);
+    let mut client = started(&showcase, "general");
+    let began = client.get("/api/demo").json()["started_at"].clone();
+    for time in [
+        json!("2020-01-01T00:00:00.000Z"),
+        json!("soon"),
+        json!(5),
+        json!(null),
+    ] {
+        let posted = json!({ "role": "user", "content": "x", "note": 1, "timestamp": time });
+        let answer = client.post_json("/api/demo/messages", &posted);
+        assert_eq!(answer.status, 201, "{time}: {}", answer.text());
+        let message = answer.json();
+        assert_is_instant(&message["timestamp"]);
+        assert!(began.as_str() <= message["timestamp"].as_str(), "{message}");
+        assert_eq!(message["note"], 1);
+        let kept = client.get("/api/demo/messages").json();
+        assert_eq!(kept.as_array().unwrap().last(), Some(&message));
+    }
+}
+
 on_both!(a_message_that_is_none_is_422_and_nothing_is_added);
 fn a_message_that_is_none_is_422_and_nothing_is_added(place: &Place) {
     let showcase = place.start(&[]);
