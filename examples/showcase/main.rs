@@ -16,6 +16,7 @@
 //! | `security.rs` | what a user did, what happened to their sessions, and how that looks |
 //! | `live.rs` | streams: what happens to a session, until it ends; how the store does |
 //! | `figures.rs` | figures as JSON, and for Prometheus |
+//! | `object.rs` | a body that is a JSON object |
 //! | `problems.rs` | one look for every refusal, of the crate, of axum and of this application |
 //! | `time.rs` | how instants are written |
 //! | `pages/` | the same for people: forms; a script for the one picture that moves |
@@ -32,6 +33,7 @@ mod devices;
 mod figures;
 mod identity;
 mod live;
+mod object;
 mod options;
 mod pages;
 mod problems;
