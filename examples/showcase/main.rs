@@ -90,7 +90,8 @@ async fn main() -> ExitCode {
         metrics,
         stopping: stopping.clone(),
     };
-    match serve::run(listen, app(sessions, server), stopping).await {
+    let app = app(sessions, server);
+    match serve::run(listen, app, &stopping).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => complain(1, &error),
     }
