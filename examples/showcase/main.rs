@@ -84,28 +84,31 @@ async fn main() -> ExitCode {
     };
     let listen = options.listen;
     let stopping = Stopping::new();
-    let server = Server {
+    let server = Arc::new(Server {
         options,
         backend,
         metrics,
         stopping: stopping.clone(),
-    };
-    let app = app(sessions, server);
+    });
+    let app = app(sessions, Arc::clone(&server));
     match serve::run(listen, app, &stopping).await {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => {
+            server.backend.say_what_is_lost();
+            ExitCode::SUCCESS
+        }
         Err(error) => complain(1, &error),
     }
 }
 
 /// Every route, with sessions around them, and around those what makes refusals presentable.
-fn app(sessions: SessionLayer, server: Server) -> Router {
+fn app(sessions: SessionLayer, server: Arc<Server>) -> Router {
     Router::new()
         .merge(api::routes())
         .merge(pages::routes())
         .layer(sessions)
         .layer(middleware::from_fn(serve::whole_body))
         .layer(middleware::from_fn(problems::present))
-        .with_state(Arc::new(server))
+        .with_state(server)
 }
 
 /// A sentence on stderr, and the exit code. Not `eprintln!`: a closed stderr must not turn this into a panic.

@@ -109,6 +109,8 @@ fn sigterm_and_ctrl_c_finish_what_runs_and_stop(place: &Place) {
         let (status, rest) = showcase.wait();
         assert!(status.success(), "{signal} ends it well");
         assert_eq!(rest, "", "stdout has the first line only");
+        let log = showcase.log();
+        assert!(!log.contains("are lost"), "nothing is: {log}");
     }
 }
 
