@@ -95,7 +95,7 @@ fi
 # Tests drive the examples as programs, and `cargo test --tests` does not build them.
 suite() {
     cargo build --all-features --examples
-    cargo test --all-features --tests --example custom_store | tee -a "$log"
+    cargo test --all-features --tests --example custom_store --example showcase | tee -a "$log"
 }
 
 # Sessions of other crates, made by them: a package of its own, for they bring many crates along.

@@ -23,7 +23,7 @@ pub enum ErrorKind {
     SessionMoved,
     /// The user has as many sessions as allowed, and the limit refuses: 409.
     TooManySessions,
-    /// The session's values are more than the store allows: 413.
+    /// The session's values are more than the store allows, or what is said in a demo is over a bound: 413.
     TooLarge,
     /// The user id is empty or longer than 256 bytes: 422.
     InvalidUser,
@@ -31,7 +31,7 @@ pub enum ErrorKind {
     NoDemoSession,
     /// A demo's industry is longer than 64 bytes: 422.
     InvalidDemo,
-    /// A message has no role or no content, too long a role, or metadata under a name of its own fields: 422.
+    /// A message has no role or no content, or metadata under a name of its own fields: 422.
     InvalidMessage,
     /// As many demos were started from the client's address as the layer allows: 429. [`Problem::retry_after`] says when
     /// to try again.

@@ -64,4 +64,18 @@ impl Backend {
     pub(crate) fn health(&self) -> Health {
         self.sessions.health()
     }
+
+    /// Before the process ends: what was promised to be brought to Redis later, and will not be. An application that has
+    /// more to lose gives the layer a `journal_file`, in which ends survive.
+    pub(crate) fn say_what_is_lost(&self) {
+        let Health { pending, local, .. } = self.health();
+        if pending > 0 || local > 0 {
+            tracing::warn!(
+                pending,
+                local,
+                "stopping before Redis has everything: ends and writes that are pending, and sessions that are only here, \
+                 are lost"
+            );
+        }
+    }
 }

@@ -17,8 +17,8 @@ use sessile::demo::{DemoStatus, Message};
 use sessile::{Demo, DemoSession, Error, Handle, Industry, Outcome};
 
 use crate::Server;
+use crate::object::Object;
 use crate::pages::safety::refuse_foreign_forms;
-use crate::problems::Refusal;
 use crate::time::Instant;
 
 pub(crate) fn routes() -> Router<Arc<Server>> {
@@ -68,6 +68,11 @@ async fn start(demo: Demo, Wish(industry): Wish) -> Result<(StatusCode, Json<Sta
     Ok((made, Json(demo.status()?.into())))
 }
 
+#[derive(Deserialize)]
+struct Wished {
+    industry: Option<String>,
+}
+
 /// The industry that somebody wants; empty for none: `{"industry":null}`, `{}`, or no body at all.
 struct Wish(String);
 
@@ -83,17 +88,9 @@ impl<S: Send + Sync> FromRequest<S> for Wish {
             return Ok(Self(String::new()));
         }
         let request = Request::from_parts(parts, body.into());
-        // An object, and not a struct: serde would take a list for one.
-        let wish: Result<Json<Map<String, Value>>, _> = Json::from_request(request, state).await;
-        match wish
-            .map_err(IntoResponse::into_response)?
-            .0
-            .remove("industry")
-        {
-            None | Some(Value::Null) => Ok(Self(String::new())),
-            Some(Value::String(industry)) => Ok(Self(industry)),
-            Some(_) => Err(Refusal::invalid("an industry is a text").into_response()),
-        }
+        let wished: Result<Json<Object<Wished>>, _> = Json::from_request(request, state).await;
+        let Json(Object(wished)) = wished.map_err(IntoResponse::into_response)?;
+        Ok(Self(wished.industry.unwrap_or_default()))
     }
 }
 
@@ -145,11 +142,14 @@ impl From<Message> for Said {
 /// However many say something at once, all of it is there, and has an order.
 async fn add(
     demo: DemoSession,
-    Json(posted): Json<Posted>,
+    Json(Object(posted)): Json<Object<Posted>>,
 ) -> Result<(StatusCode, Json<Said>), Error> {
+    let mut metadata = posted.metadata;
+    // Those who wrote to the system before this one said when it was. Here the store says it, and theirs is no metadata.
+    metadata.remove("timestamp");
     let message = demo
         .add_message(posted.role, posted.content)
-        .metadata(posted.metadata)
+        .metadata(metadata)
         .await?;
     Ok((StatusCode::CREATED, Json(message.into())))
 }

@@ -5,6 +5,7 @@ use axum::extract::{Path, Query};
 use serde::{Deserialize, Serialize};
 use sessile::{Ended, Error, Handle, SessionInfo, Sessions, UserId, UserSession};
 
+use crate::object::Object;
 use crate::problems::Refusal;
 use crate::time::Instant;
 
@@ -94,7 +95,7 @@ pub(crate) struct Revocation {
 /// Anybody's. A real application asks here whether the caller is an administrator.
 pub(crate) async fn revoke(
     sessions: Sessions,
-    Json(revocation): Json<Revocation>,
+    Json(Object(revocation)): Json<Object<Revocation>>,
 ) -> Result<Json<Done>, Refusal> {
     let user = UserId::from(revocation.user);
     if !user.is_valid() {

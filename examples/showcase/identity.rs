@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sessile::{Error, Freshness, Handle, Key, Session, UserId, UserSession};
 
+use crate::object::Object;
 use crate::time::Instant;
 
 /// What a user put together before signing in comes along; nothing else does.
@@ -66,7 +67,7 @@ pub(crate) struct SignedIn {
 /// A real application checks a password first.
 pub(crate) async fn login(
     session: Session,
-    Json(credentials): Json<Credentials>,
+    Json(Object(credentials)): Json<Object<Credentials>>,
 ) -> Result<Json<SignedIn>, Error> {
     let mut login = session.login(credentials.user).keep(CART);
     if credentials.adopt_demo {

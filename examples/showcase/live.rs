@@ -38,7 +38,7 @@ impl Stopping {
     }
 
     /// Resolves when it is.
-    async fn stopped(&self) {
+    pub(crate) async fn stopped(&self) {
         // The sender is here: it does not go away meanwhile.
         let _ = self.0.subscribe().wait_for(|stopping| *stopping).await;
     }

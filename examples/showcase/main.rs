@@ -16,6 +16,7 @@
 //! | `security.rs` | what a user did, what happened to their sessions, and how that looks |
 //! | `live.rs` | streams: what happens to a session, until it ends; how the store does |
 //! | `figures.rs` | figures as JSON, and for Prometheus |
+//! | `object.rs` | a body that is a JSON object |
 //! | `problems.rs` | one look for every refusal, of the crate, of axum and of this application |
 //! | `time.rs` | how instants are written |
 //! | `pages/` | the same for people: forms; a script for the one picture that moves |
@@ -32,6 +33,7 @@ mod devices;
 mod figures;
 mod identity;
 mod live;
+mod object;
 mod options;
 mod pages;
 mod problems;
@@ -82,27 +84,31 @@ async fn main() -> ExitCode {
     };
     let listen = options.listen;
     let stopping = Stopping::new();
-    let server = Server {
+    let server = Arc::new(Server {
         options,
         backend,
         metrics,
         stopping: stopping.clone(),
-    };
-    match serve::run(listen, app(sessions, server), stopping).await {
-        Ok(()) => ExitCode::SUCCESS,
+    });
+    let app = app(sessions, Arc::clone(&server));
+    match serve::run(listen, app, &stopping).await {
+        Ok(()) => {
+            server.backend.say_what_is_lost();
+            ExitCode::SUCCESS
+        }
         Err(error) => complain(1, &error),
     }
 }
 
 /// Every route, with sessions around them, and around those what makes refusals presentable.
-fn app(sessions: SessionLayer, server: Server) -> Router {
+fn app(sessions: SessionLayer, server: Arc<Server>) -> Router {
     Router::new()
         .merge(api::routes())
         .merge(pages::routes())
         .layer(sessions)
         .layer(middleware::from_fn(serve::whole_body))
         .layer(middleware::from_fn(problems::present))
-        .with_state(Arc::new(server))
+        .with_state(server)
 }
 
 /// A sentence on stderr, and the exit code. Not `eprintln!`: a closed stderr must not turn this into a panic.

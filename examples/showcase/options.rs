@@ -5,10 +5,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
-use clap::builder::NonEmptyStringValueParser;
 use clap::{Parser, ValueEnum};
 use ipnet::IpNet;
 use sessile::{AtLimit, ConfigError, GuessableId, LegacyIds, Outage, SessionLayer, SessionStore};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 /// A web application that shows what sessile does
 #[derive(Debug, Clone, Parser)]
@@ -23,7 +24,7 @@ pub(crate) struct Options {
     pub(crate) redis: Option<String>,
 
     /// What keys in Redis begin with: applications that share one have one each
-    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    #[arg(long, value_name = "NAME", value_parser = namespace)]
     pub(crate) namespace: Option<String>,
 
     /// Serves up to so many sessions that were read from Redis from memory, until Redis says that they changed
@@ -184,7 +185,23 @@ fn seconds(text: &str) -> Result<Duration, &'static str> {
 }
 
 fn instant(text: &str) -> Result<SystemTime, &'static str> {
-    humantime::parse_rfc3339(text).map_err(|_| "an instant is needed, such as 2026-12-01T00:00:00Z")
+    OffsetDateTime::parse(text, &Rfc3339)
+        .map(SystemTime::from)
+        .map_err(|_| "an instant is needed, such as 2026-12-01T00:00:00Z")
+}
+
+/// What `RedisStore` takes for one. It is checked here because without Redis nobody else does, and whoever tries this in
+/// memory first should not find out later.
+fn namespace(text: &str) -> Result<String, String> {
+    let is_fit = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'_' || c == b'-';
+    if text == "demo" {
+        return Err("\"demo\" would have the keys of demo sessions: choose another".into());
+    }
+    if !(1..=32).contains(&text.len()) || !text.bytes().all(is_fit) {
+        let needed = "1 to 32 of the characters a-z, 0-9, - and _";
+        return Err(format!("{text:?} is not {needed}: choose another"));
+    }
+    Ok(text.to_owned())
 }
 
 /// A network, or one address.

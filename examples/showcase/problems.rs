@@ -121,6 +121,9 @@ const fn explain(status: StatusCode) -> (StatusCode, &'static str, Option<&'stat
             "method_not_allowed",
             Some("This is not done with it; `Allow` says what is."),
         ),
+        StatusCode::REQUEST_TIMEOUT => {
+            (status, "timeout", Some("The request did not come in time."))
+        }
         StatusCode::PAYLOAD_TOO_LARGE => {
             (status, "too_large", Some("This is more than is accepted."))
         }

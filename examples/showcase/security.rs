@@ -5,6 +5,7 @@ use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use sessile::{Activity, Error, Handle, HistoryEntry, HistoryEvent, UserSession};
 
+use crate::object::Object;
 use crate::problems::Refusal;
 use crate::time::Instant;
 
@@ -21,7 +22,7 @@ pub(crate) struct Doing {
 /// Writes down what a user did. A real application does so itself, where it happens.
 pub(crate) async fn record(
     user: UserSession,
-    Json(doing): Json<Doing>,
+    Json(Object(doing)): Json<Object<Doing>>,
 ) -> Result<StatusCode, Refusal> {
     if doing.kind.is_empty() {
         return Err(Refusal::invalid("an activity has a kind"));

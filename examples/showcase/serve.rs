@@ -3,25 +3,36 @@
 use std::fmt;
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use axum::Router;
-use axum::body::to_bytes;
-use axum::extract::Request;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, FromRequest, Request};
 use axum::http::StatusCode;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tokio::net::TcpListener;
+use tokio::time::{sleep, timeout};
 
 use crate::live::Stopping;
 
 /// More than this is no request for this application.
 const BODY_BYTES: usize = 16 << 20;
 
-/// Serves until Ctrl-C or SIGTERM; what is running then is finished. A second signal does not wait for that.
+/// So long a body may take to come: enough for the largest at 5 Mbit/s. Without a bound, half of one would be waited for
+/// for ever.
+const BODY_TIME: Duration = Duration::from_secs(30);
+
+/// So long running requests may take to be done once the program is to stop: as long as a body may take to come, so that
+/// whoever has begun to send one is answered. Without a bound, half a request would keep the program for ever.
+const STOP_TIME: Duration = BODY_TIME;
+
+/// Serves until Ctrl-C or SIGTERM; what is running then is finished, within [`STOP_TIME`]. A second signal does not wait
+/// for that.
 pub(crate) async fn run(
     listen: SocketAddr,
     app: Router,
-    stopping: Stopping,
+    stopping: &Stopping,
 ) -> Result<(), CannotServe> {
     let failed = |error| CannotServe { listen, error };
     let listener = TcpListener::bind(listen).await.map_err(failed)?;
@@ -31,25 +42,38 @@ pub(crate) async fn run(
 
     // The peer's address: what a user's list of sessions shows, and what trusted proxies are known by.
     let app = app.into_make_service_with_connect_info::<SocketAddr>();
+    let stop_serving = stopping.clone();
     let serve = axum::serve(listener, app).with_graceful_shutdown(async move {
         stop.signal().await;
         // Streams are running requests that are never done.
-        stopping.stop();
+        stop_serving.stop();
         tracing::info!("stopping as soon as the running requests are done");
     });
     tokio::select! {
         served = serve.into_future() => served.map_err(failed),
         () = at_once.two_signals() => Ok(()),
+        () = too_long(stopping) => Ok(()),
     }
+}
+
+/// Resolves when running requests had [`STOP_TIME`] to be done.
+async fn too_long(stopping: &Stopping) {
+    stopping.stopped().await;
+    sleep(STOP_TIME).await;
+    tracing::warn!("stopping while requests are not done that had {STOP_TIME:?} for it");
 }
 
 /// Takes in the whole body before anybody answers: a response that leaves while the client still sends costs both of
 /// them the connection, and may be lost with it.
 pub(crate) async fn whole_body(request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
-    match to_bytes(body, BODY_BYTES).await {
-        Ok(bytes) => next.run(Request::from_parts(parts, bytes.into())).await,
-        Err(_) => StatusCode::PAYLOAD_TOO_LARGE.into_response(),
+    let mut body = Request::new(body);
+    DefaultBodyLimit::max(BODY_BYTES).apply(&mut body);
+    match timeout(BODY_TIME, Bytes::from_request(body, &())).await {
+        Ok(Ok(bytes)) => next.run(Request::from_parts(parts, bytes.into())).await,
+        // Over the bound, or cut off, or malformed: axum tells which.
+        Ok(Err(rejection)) => rejection.into_response(),
+        Err(_) => StatusCode::REQUEST_TIMEOUT.into_response(),
     }
 }
 
@@ -116,5 +140,39 @@ pub(crate) struct CannotServe {
 impl fmt::Display for CannotServe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "cannot serve on {}: {}", self.listen, self.error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::middleware;
+    use futures_util::stream;
+    use tokio::time::Instant;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_does_not_come_is_waited_for_for_half_a_minute() {
+        let began = Instant::now();
+        let app = Router::new().layer(middleware::from_fn(whole_body));
+        let never = stream::pending::<Result<Bytes, io::Error>>();
+        let request = Request::new(Body::from_stream(never));
+        let response = app.oneshot(request).await.unwrap();
+        assert_eq!(response.status(), StatusCode::REQUEST_TIMEOUT);
+        assert_eq!(began.elapsed().as_secs(), 30);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn running_requests_have_half_a_minute_from_the_signal_on() {
+        let stopping = Stopping::new();
+        let hour = Duration::from_secs(3600);
+        let waits = timeout(hour, too_long(&stopping)).await;
+        assert!(waits.is_err(), "nothing bounds them before");
+        stopping.stop();
+        let began = Instant::now();
+        too_long(&stopping).await;
+        assert_eq!(began.elapsed().as_secs(), 30);
     }
 }

@@ -58,7 +58,7 @@ impl Said {
             return invalid("a message has a role and a content");
         }
         if self.role.len() > MAX_ROLE_BYTES {
-            return invalid("a role has at most 64 bytes");
+            return Err(Error::new(ErrorKind::TooLarge).with_detail("a role has at most 64 bytes"));
         }
         if OWN_FIELDS
             .iter()
@@ -128,8 +128,13 @@ mod tests {
                 "{role:?} {content:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_role_is_a_word_of_64_bytes_at_most() {
         let error = said(&"r".repeat(65), "x").to_json(1000).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::InvalidMessage);
+        assert_eq!(error.kind(), ErrorKind::TooLarge);
+        assert!(error.to_string().contains("64 bytes"), "{error}");
         assert!(said(&"r".repeat(64), "x").to_json(1000).is_ok());
     }
 

@@ -83,8 +83,8 @@ impl DemoSession {
     /// store's. One store call, which does not grow with the conversation.
     ///
     /// # Errors
-    /// `InvalidMessage` without a role or a content, with a role of more than 64 bytes, or with metadata that names `role`, `content` or
-    /// `timestamp`; `TooLarge` over a bound of the layer; `NoDemoSession` where it has ended meanwhile; `SessionMoved`
+    /// `InvalidMessage` without a role or a content, or with metadata that names `role`, `content` or `timestamp`; `TooLarge` with a
+    /// role of more than 64 bytes, or over a bound of the layer; `NoDemoSession` where it has ended meanwhile; `SessionMoved`
     /// where a login has just given it a new id; `StoreUnavailable`, after which the message may be there or not.
     pub fn add_message(
         &self,

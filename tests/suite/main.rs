@@ -35,6 +35,7 @@ mod redis;
 mod responses;
 mod servers;
 mod showcase;
+mod showcase_bodies;
 mod showcase_data;
 mod showcase_demo;
 mod showcase_demo_handover;

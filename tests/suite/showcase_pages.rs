@@ -81,6 +81,32 @@ fn a_person_signs_in_keeps_lists_and_signs_out(place: &Place) {
     assert_is_page(&client.get("/"), 200, "<h1>Sign in</h1>");
 }
 
+on_both!(a_form_leaves_what_is_no_list_of_texts_as_it_is);
+fn a_form_leaves_what_is_no_list_of_texts_as_it_is(place: &Place) {
+    let showcase = place.start(&[]);
+    let mut client = showcase.client();
+    for value in [
+        r#"{"b": 1.10,  "a": 123456789012345678901234567890}"#,
+        r#"["tea", 1.0]"#,
+        r#""tea""#,
+        "1e2",
+        "null",
+    ] {
+        for name in ["cart", "notes"] {
+            let path = format!("/api/data/{name}");
+            assert_eq!(client.send_json(Method::PUT, &path, value).status, 204);
+            for form in ["add", "remove"] {
+                let answer = client.post_form(&format!("/list/{name}/{form}"), "item=tea");
+                assert_is_page(&answer, 409, "is no list of texts");
+                assert_eq!(client.get(&path).text(), value, "{form} leaves it");
+            }
+        }
+    }
+    client.delete("/api/data/cart");
+    assert_goes_home(&client.post_form("/list/cart/add", "item=tea"));
+    assert_eq!(client.get("/api/data/cart").text(), r#"["tea"]"#);
+}
+
 on_both!(a_remembered_cookie_outlives_the_browser);
 fn a_remembered_cookie_outlives_the_browser(place: &Place) {
     let showcase = place.start(&[]);

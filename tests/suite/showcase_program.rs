@@ -14,7 +14,7 @@ const NOWHERE: &str = "redis://127.0.0.1:1";
 
 #[test]
 fn a_bad_option_is_explained_in_five_lines_and_ends_with_2() {
-    let cases: [(&[&str], &str); 33] = [
+    let cases: [(&[&str], &str); 40] = [
         (&["--bogus"], "--bogus"),
         (&["extra"], "extra"),
         (&["--idle"], "--idle"),
@@ -47,6 +47,13 @@ fn a_bad_option_is_explained_in_five_lines_and_ends_with_2() {
             "demo sessions",
         ),
         (&["--redis", NOWHERE, "--namespace", ""], "--namespace"),
+        (&["--namespace", "UPPER"], "\"UPPER\""),
+        (&["--namespace", "demo"], "demo sessions"),
+        (&["--namespace", ""], "--namespace"),
+        (&["--namespace", &"n".repeat(33)], "1 to 32"),
+        (&["--accept-legacy", "tomorrow"], "an instant"),
+        (&["--accept-legacy", "2027-01-01"], "an instant"),
+        (&["--accept-legacy", "2027-01-01T00:00:00"], "an instant"),
         (&["--redis", NOWHERE, "--near-cache", "0"], "--near-cache"),
         (&["--redis", NOWHERE, "--near-cache", "-1"], "--near-cache"),
         (
@@ -62,6 +69,35 @@ fn a_bad_option_is_explained_in_five_lines_and_ends_with_2() {
         assert!(said.contains(clue), "{options:?}: {said}");
         assert!(said.lines().count() <= 5, "{options:?}: {said}");
         assert!(output.stdout.is_empty(), "{options:?} leaves stdout alone");
+    }
+}
+
+#[test]
+fn a_namespace_is_refused_alike_with_redis_and_without() {
+    for name in ["UPPER", "demo", "", "a b", "é"] {
+        let [with, without] = [&["--redis", NOWHERE][..], &[]].map(|more| {
+            let output = Showcase::refuse(&[more, &["--namespace", name]].concat());
+            assert_eq!(output.status.code(), Some(2), "{name:?}");
+            String::from_utf8_lossy(&output.stderr).into_owned()
+        });
+        assert_eq!(with, without);
+    }
+    let longest = "n".repeat(32);
+    for name in ["shop_2-a", "0", &longest] {
+        Showcase::start(&["--namespace", name]);
+        Showcase::on(NOWHERE, &["--namespace", name]);
+    }
+}
+
+#[test]
+fn an_instant_may_have_an_offset_and_decimals() {
+    for instant in [
+        "2027-01-01T00:00:00Z",
+        "2027-01-01T00:00:00+01:00",
+        "2027-01-01T00:00:00.25-23:59",
+        "2027-01-01t00:00:00z",
+    ] {
+        Showcase::start(&["--accept-legacy", instant]);
     }
 }
 
@@ -109,6 +145,8 @@ fn sigterm_and_ctrl_c_finish_what_runs_and_stop(place: &Place) {
         let (status, rest) = showcase.wait();
         assert!(status.success(), "{signal} ends it well");
         assert_eq!(rest, "", "stdout has the first line only");
+        let log = showcase.log();
+        assert!(!log.contains("are lost"), "nothing is: {log}");
     }
 }
 

@@ -148,6 +148,29 @@ fn under_an_id_that_nobody_can_look_up_one_signs_in_and_nothing_else() {
 }
 
 #[test]
+fn a_program_that_stops_before_redis_has_everything_says_so() {
+    let server = Server::start();
+    let mut showcase = Showcase::on(&server.url(), &[]);
+    let client = showcase.signed_in("alice");
+    server.stop();
+    assert_eq!(
+        client.clone().post("/api/logout").json()["outcome"],
+        "pending"
+    );
+    let mut local = showcase.client();
+    assert_eq!(local.login("bob").status, 200);
+    assert_eq!(local.get("/api/session").json()["freshness"], "local");
+    showcase.signal("TERM");
+    assert!(showcase.wait().0.success());
+    let log = showcase.log();
+    let warning = log.lines().find(|line| line.contains("are lost"));
+    let warning = warning.unwrap_or_else(|| panic!("it is said: {log}"));
+    for part in ["WARN", "pending=1", "local=1"] {
+        assert!(warning.contains(part), "{part} in {warning}");
+    }
+}
+
+#[test]
 fn health_says_since_when_redis_is_away() {
     let mut server = Server::start();
     let showcase = Showcase::on(&server.url(), &[]);

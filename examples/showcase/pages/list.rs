@@ -1,9 +1,11 @@
 //! Two lists of words in a session: one that comes along at signing in, and one that does not.
 
 use axum::extract::{Form, Path};
+use axum::http::StatusCode;
 use axum::response::Redirect;
 use maud::{Markup, html};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
+use serde_json::value::{RawValue, to_raw_value};
 use sessile::{ErrorKind, Key, Session};
 
 use super::home_again;
@@ -19,12 +21,12 @@ pub(super) enum List {
     Notes,
 }
 
-/// What somebody may have put there through the API is any JSON; a list of words is what the pages make of it.
-#[derive(Serialize, Deserialize)]
-#[serde(untagged)]
-pub(super) enum Content {
-    Items(Vec<String>),
-    Other(serde_json::Value),
+/// What somebody may have put there through the API is any JSON: as its text, it is shown and left as it came.
+type Content = Box<RawValue>;
+
+/// The list of words that the pages make of it; `None`: it is something else.
+fn items(content: &RawValue) -> Option<Vec<String>> {
+    serde_json::from_str(content.get()).ok()
 }
 
 impl List {
@@ -42,6 +44,14 @@ impl List {
             Self::Notes => "notes",
         }
     }
+
+    fn is_no_list(self) -> Refusal {
+        let message = format!(
+            "What was set as {} through the API is no list of texts. It stays as it is.",
+            self.name()
+        );
+        Refusal::new(StatusCode::CONFLICT, "no_list", message)
+    }
 }
 
 #[derive(Deserialize)]
@@ -49,7 +59,6 @@ pub(super) struct Item {
     item: String,
 }
 
-/// With `update`, and not `get` and `insert`: of two tabs that add at once, none loses its item.
 pub(super) async fn add(
     session: Session,
     Path(list): Path<List>,
@@ -61,16 +70,7 @@ pub(super) async fn add(
             "An item has 1 to {LONGEST} characters."
         )));
     }
-    let added = session.update(list.key(), |content| {
-        let mut items = match content {
-            Some(Content::Items(items)) => items,
-            Some(Content::Other(_)) | None => Vec::new(),
-        };
-        items.push(item.to_owned());
-        Content::Items(items)
-    });
-    added.await?;
-    Ok(home_again())
+    change(&session, list, |items| items.push(item.to_owned())).await
 }
 
 pub(super) async fn remove(
@@ -78,20 +78,44 @@ pub(super) async fn remove(
     Path(list): Path<List>,
     Form(form): Form<Item>,
 ) -> Result<Redirect, Refusal> {
-    let removed = session.update(list.key(), |content| match content {
-        Some(Content::Items(mut items)) => {
-            if let Some(at) = items.iter().position(|item| *item == form.item) {
-                items.remove(at);
-            }
-            Content::Items(items)
+    let removed = change(&session, list, |items| {
+        if let Some(at) = items.iter().position(|item| *item == form.item) {
+            items.remove(at);
         }
-        Some(Content::Other(_)) | None => Content::Items(Vec::new()),
     });
     match removed.await {
         // The session ended before this form was sent: there is nothing to remove, and the next page says why.
-        Err(error) if error.kind() == ErrorKind::SessionEnded => Ok(home_again()),
-        Err(error) => Err(error.into()),
-        Ok(_) => Ok(home_again()),
+        Err(Refusal::Session(error)) if error.kind() == ErrorKind::SessionEnded => Ok(home_again()),
+        other => other,
+    }
+}
+
+/// With `update`, and not `get` and `insert`: of two tabs that add at once, none loses its item.
+async fn change(
+    session: &Session,
+    list: List,
+    mut edit: impl FnMut(&mut Vec<String>) + Send,
+) -> Result<Redirect, Refusal> {
+    // Asked before, because an update always writes.
+    let there = session.get(list.key())?;
+    if there.is_some_and(|content| items(&content).is_none()) {
+        return Err(list.is_no_list());
+    }
+    let content = session.update(list.key(), move |content| {
+        let mut words = match content {
+            None => Vec::new(),
+            Some(content) => match items(&content) {
+                Some(words) => words,
+                // Put there just now. It stays what it is.
+                None => return content,
+            },
+        };
+        edit(&mut words);
+        to_raw_value(&words).expect("a list of texts is JSON")
+    });
+    match items(&content.await?) {
+        Some(_) => Ok(home_again()),
+        None => Err(list.is_no_list()),
     }
 }
 
@@ -104,16 +128,19 @@ pub(super) fn section(session: &Session, list: List, title: &str, about: &str) -
             h2 id=(name) { (title) }
             p.about { (about) }
             @match content {
-                Ok(Some(Content::Items(items))) if !items.is_empty() => ul.items {
-                    @for item in &items { li {
-                        span { (item) }
-                        form method="post" action={ "/list/" (name) "/remove" } {
-                            button.quiet name="item" value=(item) aria-label={ "Remove " (item) } { "Remove" }
-                        }
-                    } }
+                Ok(None) => p.empty { "Nothing yet." },
+                Ok(Some(content)) => @match items(&content) {
+                    Some(items) if items.is_empty() => p.empty { "Nothing yet." },
+                    Some(items) => ul.items {
+                        @for item in &items { li {
+                            span { (item) }
+                            form method="post" action={ "/list/" (name) "/remove" } {
+                                button.quiet name="item" value=(item) aria-label={ "Remove " (item) } { "Remove" }
+                            }
+                        } }
+                    },
+                    None => p.empty { "Set through the API: " code { (content.get()) } },
                 },
-                Ok(Some(Content::Items(_)) | None) => p.empty { "Nothing yet." },
-                Ok(Some(Content::Other(value))) => p.empty { "Set through the API: " code { (value) } },
                 Err(_) => p.empty { "What is here could not be read." },
             }
             form.line method="post" action={ "/list/" (name) "/add" } {
