@@ -96,6 +96,11 @@ impl Entry {
 }
 
 impl Record {
+    /// How many bytes it has as it is written, without its conversation: what a store counts that keeps it so.
+    pub(crate) fn written_size(&self) -> usize {
+        write_record(self, false).len()
+    }
+
     /// The same map without its conversation, for a store that keeps that apart.
     #[cfg(feature = "redis")]
     pub(crate) fn to_bytes(&self) -> Vec<u8> {

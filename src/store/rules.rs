@@ -76,6 +76,11 @@ pub trait Shelf {
 
     /// The most bytes that a record may have.
     fn record_limit(&self) -> usize;
+
+    /// How many bytes of a record count for that.
+    fn limited_size(&self, record: &Record) -> usize {
+        record.limited_size()
+    }
 }
 
 /// How long a `since` is kept: no request, and no session that was made while a store was away, is older.
@@ -106,7 +111,7 @@ pub fn create(shelf: &mut impl Shelf, now: SystemTime, create: &Create) -> Creat
         Some(Entry::Ended(tombstone)) => return Created::Refused(tombstone.end.reason),
         None => {}
     }
-    if record.limited_size() > shelf.record_limit() {
+    if shelf.limited_size(record) > shelf.record_limit() {
         return Created::TooLarge;
     }
     let mut ended = Vec::new();
@@ -144,8 +149,11 @@ pub fn apply(shelf: &mut impl Shelf, now: SystemTime, apply: &Apply) -> Applied 
         Err(ChangeError::NotAnInteger) => return Applied::NotAnInteger,
     };
     // What a lowered limit no longer allows goes on living, and may shrink.
-    let grows = !apply.changes.is_empty() && changed.size() > record.size();
-    if grows && changed.limited_size() > shelf.record_limit() {
+    let size = shelf.limited_size(&changed);
+    if !apply.changes.is_empty()
+        && size > shelf.record_limit()
+        && (changed.size() > record.size() || size > shelf.limited_size(&record))
+    {
         return Applied::TooLarge;
     }
     let sum = changed.sum(&apply.changes);
@@ -230,7 +238,7 @@ pub fn replace(shelf: &mut impl Shelf, now: SystemTime, replace: &Replace) -> Re
         Renewal::SignIn(sign_in) => (signed_in(&record, sign_in), sign_in.limit),
         Renewal::Adopted(user) => (record.adopted(user, seen), None),
     };
-    if next.size() > shelf.record_limit() && matches!(renewal, Renewal::SignIn(_)) {
+    if shelf.limited_size(&next) > shelf.record_limit() && matches!(renewal, Renewal::SignIn(_)) {
         return Replaced::TooLarge;
     }
     let mut ended = Vec::new();

@@ -25,6 +25,7 @@ mod keys;
 mod listening;
 mod login;
 mod memory;
+mod memory_full;
 mod migrate;
 mod near_cache;
 mod network;

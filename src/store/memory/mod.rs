@@ -26,13 +26,13 @@ use self::waste::Waste;
 use super::allowance::Allowances;
 use super::command::{
     Append, Appended, Applied, Apply, Create, Created, EndScope, EndSessions, EndedSessions,
-    Renewal, Replace, Replaced, Spend, Spent,
+    Replace, Replaced, Spend, Spent,
 };
 use super::ends::Ends;
 use super::{Counts, SessionStore, StoreError, rules};
 use crate::clock::{Clock, SystemClock, instant, micros};
 use crate::id::{Bucket, Kind, RecordKey, UserId};
-use crate::record::{Activity, Entry, Op, Record, UserLog};
+use crate::record::{Activity, Entry, Record, UserLog};
 
 const SHARDS: usize = 256;
 /// So many entries that are over are dropped with each write: more than a write can add.
@@ -61,6 +61,9 @@ const CHANGE_OVERHEAD: usize = 512;
 ///   users' histories and activities, those that would be forgotten first; then users' sessions that are over. Nobody
 ///   is signed out to make room: when nothing of these is left, a new session is refused with a [`StoreError`], and
 ///   requests get 503.
+/// - **A session that is there** can be written to all the same, and does not go to make room for what is written to it,
+///   whoever's it is. Only a write that makes it longer is refused, and only where bytes are the matter. It gets a new id
+///   also where nothing can go: what then tells of the old one is the one entry above the bound, and is the first to go.
 /// - **Freed.** What is over is dropped a few entries with each write, and by a task that starts with the first
 ///   session and ends with the last clone (it needs a tokio runtime with time enabled). Reasons are told until
 ///   [`Entry::kept_until`].
@@ -351,8 +354,7 @@ impl SessionStore for MemoryStore {
 
     async fn create(&self, create: Create) -> Result<Created, StoreError> {
         self.inner.keep_swept();
-        self.inner
-            .make_room(create.record.size() + CHANGE_OVERHEAD)?;
+        self.inner.room_to_create(&create)?;
         Ok(self.inner.write(create.key.bucket, |shard, now| {
             rules::create(shard, now, &create)
         }))
@@ -367,30 +369,14 @@ impl SessionStore for MemoryStore {
     }
 
     async fn apply(&self, apply: Apply) -> Result<Applied, StoreError> {
-        let grows: usize = apply
-            .changes
-            .each
-            .iter()
-            .map(|change| match &change.op {
-                Op::Set(json) => change.name.len() + json.len(),
-                Op::Add(_) => change.name.len() + 20,
-                Op::Remove => 0,
-            })
-            .sum();
-        if grows > 0 {
-            self.inner.make_room(grows)?;
-        } else if let Some(seen) = &apply.seen {
-            let agent = seen.agent.as_deref().map_or(0, str::len);
-            self.inner.make_some_room(agent + CHANGE_OVERHEAD);
-        }
+        self.inner.room_to_apply(&apply)?;
         Ok(self.inner.write(apply.key.bucket, |shard, now| {
             rules::apply(shard, now, &apply)
         }))
     }
 
     async fn append(&self, append: Append) -> Result<Appended, StoreError> {
-        self.inner
-            .make_room(append.message.body.len() + CHANGE_OVERHEAD)?;
+        self.inner.room_to_append(&append)?;
         Ok(self.inner.write(append.key.bucket, |shard, now| {
             rules::append(shard, now, &append)
         }))
@@ -401,11 +387,7 @@ impl SessionStore for MemoryStore {
     }
 
     async fn replace(&self, replace: Replace) -> Result<Replaced, StoreError> {
-        let grows = match &replace.renewal {
-            Renewal::SignIn(sign_in) => sign_in.record.size(),
-            Renewal::SameSession | Renewal::Reauthenticated { .. } | Renewal::Adopted(_) => 0,
-        };
-        self.inner.make_room(grows + CHANGE_OVERHEAD)?;
+        self.inner.room_to_replace(&replace)?;
         Ok(self.inner.write(replace.key.bucket, |shard, now| {
             rules::replace(shard, now, &replace)
         }))
@@ -415,7 +397,7 @@ impl SessionStore for MemoryStore {
         let bucket = match &end.scope {
             EndScope::One(key, _) => key.bucket,
             EndScope::Unborn(key) => {
-                self.inner.make_room(CHANGE_OVERHEAD)?;
+                self.inner.room_to_keep_out(key)?;
                 key.bucket
             }
             EndScope::Handle(user, _) | EndScope::Others(user, _) | EndScope::All(user) => {
@@ -439,7 +421,7 @@ impl SessionStore for MemoryStore {
     }
 
     async fn record(&self, user: UserId, activity: Activity) -> Result<(), StoreError> {
-        self.inner.make_room(CHANGE_OVERHEAD)?;
+        self.inner.room_to_note()?;
         self.inner.write(self.bucket(&user), |shard, now| {
             rules::record(shard, now, &user, activity);
         });

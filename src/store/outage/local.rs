@@ -4,9 +4,10 @@ use std::time::{Duration, SystemTime};
 
 use hashbrown::{HashMap, HashSet};
 
+use super::length::length;
 use super::stamp::Stamp;
 use crate::id::{Born, Bucket, Digest, Handle, RecordKey, UserId};
-use crate::record::{End, EndReason, Entry, Record};
+use crate::record::{End, EndReason, Entry, Record, Seen};
 use crate::store::rules::{self, Shelf};
 use crate::store::{
     Append, Appended, Applied, Apply, Create, Created, EndSessions, EndedSessions, Limit, Renewal,
@@ -187,21 +188,33 @@ impl Locals {
     /// What makes this session in the store. `None`: it is over, or not here.
     pub(crate) fn promotion(&self, key: &RecordKey, now: SystemTime, at: Stamp) -> Option<Create> {
         let made = self.made.get(key)?;
-        match self.load(key, now, at)? {
-            Entry::Live(record) => Some(Create {
-                key: *key,
-                record: match &made.first {
-                    // But as of now: its idle time has not stood still. And with all that was said, for messages are told
-                    // apart: those that are there are not added.
-                    Some(first) => first.with_seen(&record.seen()).joined(&record),
-                    None => record,
-                },
-                began_at: made.began_at,
-                limit: made.limit,
-                held: true,
-            }),
-            Entry::Ended(_) => None,
+        let record = match (self.load(key, now, at)?, &made.first) {
+            // But as of now: its idle time has not stood still. And with all that was said, for messages are told apart:
+            // those that are there are not added.
+            (Entry::Live(record), Some(first)) => first.with_seen(&record.seen()).joined(&record),
+            (Entry::Live(record), None) => record,
+            (Entry::Ended(_), _) => return None,
+        };
+        Some(Create {
+            key: *key,
+            record: self.fitting(record),
+            began_at: made.began_at,
+            limit: made.limit,
+            held: true,
+        })
+    }
+
+    /// A touch is never refused, and may have made it longer than the store takes: it goes without what the next touch
+    /// brings again.
+    fn fitting(&self, record: Record) -> Record {
+        if self.shelf.limited_size(&record) <= self.shelf.record_limit {
+            return record;
         }
+        record.with_seen(&Seen {
+            at: record.seen_at(),
+            address: Some("".into()),
+            agent: Some("".into()),
+        })
     }
 
     /// The session is on its way to the store, as it is in `create`.
@@ -406,5 +419,10 @@ impl Shelf for LocalShelf {
 
     fn record_limit(&self) -> usize {
         self.record_limit
+    }
+
+    /// As long as it is for the store that it is to be promoted to.
+    fn limited_size(&self, record: &Record) -> usize {
+        length(record, self.record_limit)
     }
 }

@@ -12,6 +12,7 @@ use hashbrown::HashSet;
 
 use super::ended::Ended;
 use super::lease::Leases;
+use super::length::outgrows;
 use super::local::{self, Locals};
 use super::pursued::Pursued;
 use super::staged::{Staged, compared};
@@ -206,8 +207,7 @@ impl Memory {
             }
             Err(ChangeError::Conflict) => return Course::Here(Applied::Conflict, Here::Lease),
         };
-        let grows = writes && changed.size() > record.size();
-        if grows && changed.limited_size() > self.limits.record_bytes {
+        if writes && outgrows(record, &changed, self.limits.record_bytes) {
             return Course::Here(Applied::TooLarge, Here::Lease);
         }
         let changes = compared(&apply.changes, record);

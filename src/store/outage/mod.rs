@@ -19,6 +19,7 @@ mod ended;
 mod file;
 mod journal;
 mod lease;
+mod length;
 mod local;
 mod memory;
 mod part;

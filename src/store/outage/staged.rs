@@ -1,15 +1,20 @@
 //! What was written on leases: kept until the store can compare and set it.
 
+mod merge;
+
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use hashbrown::HashMap;
+
+use merge::Place;
 
 use crate::id::{Bucket, RecordKey};
 use crate::record::{Change, Changes, Guard, Op, Record, Seen};
 use crate::store::{Append, Failure};
 
-/// So many commits of one session are kept at most.
+/// So many commits of one session are kept at most, of those that are not one with another.
 const COMMITS: usize = 64;
 /// What a commit takes besides names and values.
 const OVERHEAD: usize = 128;
@@ -49,31 +54,50 @@ impl Staged {
         }
     }
 
-    /// Adds a commit, whose conditions are in it, and the last activity.
+    /// Adds a commit, whose conditions are in it, and the last activity. One that goes on from an earlier one becomes part
+    /// of it: who writes the same again and again takes the room of one.
     pub(crate) fn add(
         &mut self,
         key: RecordKey,
         changes: Changes,
         seen: Option<&Seen>,
     ) -> Result<(), Full> {
-        let size = size_of(&changes) + OVERHEAD;
-        if self.bytes + size > self.max_bytes {
+        let known = self.sessions.get(&key);
+        let seen_before = known.and_then(|writes| writes.seen.as_ref());
+        let seen = seen.filter(|seen| seen_before.is_none_or(|known| known.at < seen.at));
+        let place = match known {
+            _ if changes.is_empty() => Place::Nowhere,
+            Some(writes) => writes.place_of(changes)?,
+            None => Place::Last(changes),
+        };
+        let (mut more, mut less) = match (&place, known) {
+            (Place::Nowhere, _) => (0, 0),
+            (Place::At(at, commit), Some(writes)) => {
+                (size_of(commit), size_of(&writes.commits[*at]))
+            }
+            (Place::Last(commit) | Place::At(_, commit), _) => (size_of(commit), 0),
+        };
+        if let Some(seen) = seen {
+            more += size_of_seen(seen);
+            less += seen_before.map_or(0, size_of_seen);
+        }
+        if more > less && self.bytes - less + more > self.max_bytes {
             return Err(Full);
         }
-        let writes = self.sessions.entry(key).or_default();
-        if !changes.is_empty() {
-            if writes.commits.len() == COMMITS {
-                return Err(Full);
-            }
-            writes.commits.push(changes);
+        if more == 0 {
+            return Ok(());
         }
-        if let Some(seen) = seen
-            && writes.seen.as_ref().is_none_or(|known| known.at < seen.at)
-        {
+        let writes = self.sessions.entry(key).or_default();
+        match place {
+            Place::Nowhere => {}
+            Place::Last(commit) => writes.commits.push(commit),
+            Place::At(at, commit) => writes.commits[at] = commit,
+        }
+        if let Some(seen) = seen {
             writes.seen = Some(seen.clone());
         }
-        writes.bytes += size;
-        self.bytes += size;
+        writes.bytes = writes.bytes - less + more;
+        self.bytes = self.bytes - less + more;
         Ok(())
     }
 
@@ -133,11 +157,13 @@ impl Staged {
             return;
         };
         let sent = writes.sent.min(writes.commits.len());
-        writes.commits.drain(..sent);
+        let mut less: usize = writes.commits.drain(..sent).map(|it| size_of(&it)).sum();
         writes.sent = 0;
         if writes.seen.as_ref().map(|seen| seen.at) == seen {
-            writes.seen = None;
+            less += writes.seen.take().as_ref().map_or(0, size_of_seen);
         }
+        writes.bytes -= less;
+        self.bytes -= less;
         self.forget_if_done(key);
     }
 
@@ -171,6 +197,12 @@ impl Staged {
     }
 }
 
+fn size_of_seen(seen: &Seen) -> usize {
+    let text = |text: &Option<Arc<str>>| text.as_deref().map_or(0, str::len);
+    text(&seen.address) + text(&seen.agent) + OVERHEAD
+}
+
+/// With what a commit takes besides.
 fn size_of(changes: &Changes) -> usize {
     let each = changes.each.iter().map(|change| {
         let guard = match &change.guard {
@@ -183,7 +215,7 @@ fn size_of(changes: &Changes) -> usize {
         };
         change.name.len() + guard + op + 64
     });
-    each.sum()
+    each.sum::<usize>() + OVERHEAD
 }
 
 /// Whether what failed so must not be sent again: it adds, and may have been done.

@@ -12,19 +12,25 @@ const EVICTION_STALE: usize = 1024;
 
 impl Shard {
     /// Drops one entry of this class, roughly the one that would be over first; of the users' only those that are
-    /// over. Whether one was found.
-    pub(in crate::store::memory) fn evict(&mut self, class: Class, now: SystemTime) -> bool {
+    /// over, and never one that is `spared`, by the hash of its key. Whether one was found.
+    pub(in crate::store::memory) fn evict(
+        &mut self,
+        class: Class,
+        spared: &[u64],
+        now: SystemTime,
+    ) -> bool {
         let (mut stale, mut stay) = (0, Vec::new());
         let mut dropped = loop {
             let Some(hash) = self.wheels[class as usize].soonest(&mut self.waste) else {
                 break false;
             };
-            let look = self.look_at(hash, class, |view| match (class, view) {
+            let may_go = |view: &View<'_>| match (class, view) {
                 (Class::User, View::Live(..)) => !view.is_live(now),
                 (Class::User, View::Ended(_)) => false,
                 (Class::Stranger, View::Live(_, own)) => !own.was_used(),
                 (Class::Stranger | Class::Tombstone, _) => true,
-            });
+            };
+            let look = self.look_at(hash, class, |view| !spared.contains(&hash) && may_go(view));
             match look {
                 Look::Dropped => break true,
                 Look::Stale => stale += 1,
@@ -35,8 +41,11 @@ impl Shard {
             }
         };
         // What was used since it was made goes only where nothing else is found.
-        if !dropped && class == Class::Stranger && !stay.is_empty() {
-            let (hash, _) = stay.swap_remove(0);
+        if !dropped
+            && class == Class::Stranger
+            && let Some(at) = stay.iter().position(|(hash, _)| !spared.contains(hash))
+        {
+            let (hash, _) = stay.swap_remove(at);
             dropped = self.look_at(hash, class, |_| true) == Look::Dropped;
         }
         // Only now: they would be looked at again at once.
@@ -111,7 +120,7 @@ mod tests {
                 }),
             );
         }
-        assert!(shard.evict(Class::Stranger, instant(NOW)));
+        assert!(shard.evict(Class::Stranger, &[], instant(NOW)));
         assert_eq!(shard.get(&left), None);
     }
 
@@ -123,7 +132,7 @@ mod tests {
         // In the same slot of time, and filed later.
         let (used, record) = stranger(NOW + 1);
         shard.put(&used, Entry::Live(record));
-        assert!(shard.evict(Class::Stranger, instant(NOW)));
+        assert!(shard.evict(Class::Stranger, &[], instant(NOW)));
         assert_eq!(
             (shard.get(&unused).is_some(), shard.get(&used).is_some()),
             (false, true)
