@@ -49,7 +49,8 @@ impl Inner {
             Op::Remove => 0,
         });
         let agent = apply.seen.as_ref().and_then(|seen| seen.agent.as_deref());
-        let seen = agent.map_or(0, str::len) + CHANGE_OVERHEAD;
+        // Twice: it moves to a wider place perhaps, of which there is room for a few at a time.
+        let seen = agent.map_or(0, str::len) + 2 * CHANGE_OVERHEAD;
         let need = Need {
             entry: false,
             bytes: values.sum::<usize>() + seen,
