@@ -124,7 +124,7 @@ async fn no_command_of_a_migration_nor_of_those_that_look_at_everything_holds_up
     ask::<()>(&server, &["CONFIG", "SET", "slowlog-max-len", "100000"]);
     migrated(&server).await;
     let mut always = slow(&server);
-    for _ in 0..2 {
+    for _ in 0..5 {
         if always.is_empty() {
             break;
         }
