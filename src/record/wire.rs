@@ -12,20 +12,22 @@
 //! Fields are separated by one space, instants and durations are microseconds. What stands behind the last known
 //! field, and parts of other names, come from a newer version and are kept as they are.
 
+mod fields;
+
 use std::borrow::Cow;
 use std::fmt;
 
 use rmp::decode::{read_map_len, read_str_len};
 use rmp::encode::{write_map_len, write_str_len};
-use uuid::Uuid;
 
+use self::fields::{Fields, at};
 use super::end::{End, EndReason, cut};
 use super::entry::{Entry, Tombstone};
 use super::live::Record;
 use super::packed::{Draft, Family, Part};
 use super::text::Text as _;
 use crate::clock::{instant, micros};
-use crate::id::{Digest, Handle};
+use crate::id::Digest;
 
 /// Bytes that are no record: somebody else's, damaged, or cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,9 +49,6 @@ const LATEST: u64 = 1 << 53;
 
 /// What the numbers of a record take as text, beyond what they take packed.
 const ROOM: usize = 64;
-
-/// So many digits are a number of 64 bits, whatever they are.
-const SURE: usize = 19;
 
 const MEMORY: &str = "writing to memory does not fail";
 
@@ -326,109 +325,10 @@ fn after(created: u64, instant: u64) -> i64 {
     instant.cast_signed() - created.cast_signed()
 }
 
-/// The instant so long after `created`.
-fn at(created: u64, after: &[u8]) -> Result<u64, MalformedRecord> {
-    let instant = match after {
-        [b'-', before @ ..] => created.checked_sub(digits(before)?),
-        after => created.checked_add(digits(after)?),
-    };
-    instant.filter(|micros| *micros < LATEST).ok_or(MALFORMED)
-}
-
-/// A number in decimal digits and nothing else: not the signs that Rust's own parser takes, for no script does.
-fn digits(word: &[u8]) -> Result<u64, MalformedRecord> {
-    if word.is_empty() {
-        return Err(MALFORMED);
-    }
-    word.iter()
-        .try_fold(0_u64, |number, byte| {
-            let digit = byte.wrapping_sub(b'0');
-            let more = number.checked_mul(10)?.checked_add(digit.into())?;
-            (digit < 10).then_some(more)
-        })
-        .ok_or(MALFORMED)
-}
-
-/// Fields separated by one space, read from the front.
-struct Fields<'a>(&'a [u8]);
-
-impl<'a> Fields<'a> {
-    fn bytes(&mut self) -> &'a [u8] {
-        let (word, rest) = match memchr::memchr(b' ', self.0) {
-            Some(end) => (&self.0[..end], &self.0[end + 1..]),
-            None => (self.0, &b""[..]),
-        };
-        self.0 = rest;
-        word
-    }
-
-    fn word(&mut self) -> Result<&'a str, MalformedRecord> {
-        str::from_utf8(self.bytes()).map_err(|_| MALFORMED)
-    }
-
-    /// Without looking for the end first: a record has eleven of them.
-    fn number<N: TryFrom<u64>>(&mut self) -> Result<N, MalformedRecord> {
-        let (mut number, mut len) = (0_u64, 0);
-        while let Some(digit) = self.0.get(len).map(|byte| byte.wrapping_sub(b'0'))
-            && digit < 10
-        {
-            number = number.wrapping_mul(10).wrapping_add(digit.into());
-            len += 1;
-        }
-        if len > SURE {
-            number = digits(&self.0[..len])?;
-        }
-        self.0 = match &self.0[len..] {
-            [b' ', rest @ ..] => rest,
-            [] => b"",
-            _ => return Err(MALFORMED),
-        };
-        if len == 0 {
-            return Err(MALFORMED);
-        }
-        N::try_from(number).map_err(|_| MALFORMED)
-    }
-
-    fn micros(&mut self) -> Result<u64, MalformedRecord> {
-        self.number().and_then(|micros| {
-            if micros < LATEST {
-                Ok(micros)
-            } else {
-                Err(MALFORMED)
-            }
-        })
-    }
-
-    fn handle(&mut self) -> Result<Handle, MalformedRecord> {
-        let handle = Uuid::try_parse_ascii(self.bytes()).map_err(|_| MALFORMED)?;
-        Ok(Handle::from(handle))
-    }
-
-    /// A text that its length goes before, for it may hold spaces.
-    fn sized(&mut self, most: usize) -> Result<&'a str, MalformedRecord> {
-        let len: usize = self.number()?;
-        let (text, rest) = self
-            .0
-            .split_at_checked(len)
-            .filter(|_| len <= most)
-            .ok_or(MALFORMED)?;
-        self.0 = rest;
-        str::from_utf8(text).map_err(|_| MALFORMED)
-    }
-
-    /// What a newer version wrote behind.
-    fn rest(&self) -> Result<&'a [u8], MalformedRecord> {
-        if self.0.len() <= usize::from(u16::MAX) {
-            Ok(self.0)
-        } else {
-            Err(MALFORMED)
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::Handle;
     use crate::record::{Changes, NewRecord, Op, Seen};
     use proptest::prelude::*;
     use std::time::Duration;
@@ -473,31 +373,6 @@ mod tests {
             put(&mut out, b"", name, &[value, more].concat());
         }
         out
-    }
-
-    #[test]
-    fn inv14_a_number_is_digits_alone() {
-        assert_eq!(digits(b"18446744073709551615"), Ok(u64::MAX));
-        for word in ["", "+5", "-5", " 5", "5 ", "0x5", "18446744073709551616"] {
-            assert_eq!(digits(word.as_bytes()), Err(MALFORMED), "{word:?}");
-        }
-        assert_eq!(at(7, b"-7"), Ok(0));
-        for after in [&b"-8"[..], b"--7", b"+1", b"9007199254740992"] {
-            assert_eq!(at(7, after), Err(MALFORMED));
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn inv14_a_number_in_a_line_is_what_its_word_is(line in "[0-9]{0,25}[ 0-9x+-]{0,3}") {
-            let (word, rest) = line.split_once(' ').unwrap_or((&line, ""));
-            let mut fields = Fields(line.as_bytes());
-            let number = fields.number::<u64>();
-            prop_assert_eq!(number, digits(word.as_bytes()));
-            if number.is_ok() {
-                prop_assert_eq!(fields.0, rest.as_bytes());
-            }
-        }
     }
 
     #[test]

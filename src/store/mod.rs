@@ -13,6 +13,7 @@ mod counts;
 mod ends;
 mod erased;
 mod error;
+mod growth;
 mod hearing;
 mod late;
 mod memory;

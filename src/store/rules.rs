@@ -11,6 +11,7 @@ use super::command::{
     Append, Appended, Applied, Apply, AtLimit, Create, Created, EndScope, EndSessions,
     EndedSession, EndedSessions, Limit, Renewal, Replace, Replaced, SignIn,
 };
+use super::growth;
 use super::outage::{Rule, holds};
 use crate::clock::{instant, micros};
 use crate::id::{Bucket, Digest, Kind, RecordKey, UserId};
@@ -148,11 +149,11 @@ pub fn apply(shelf: &mut impl Shelf, now: SystemTime, apply: &Apply) -> Applied 
         Err(ChangeError::Conflict) => return Applied::Conflict,
         Err(ChangeError::NotAnInteger) => return Applied::NotAnInteger,
     };
-    // What a lowered limit no longer allows goes on living, and may shrink.
-    let size = shelf.limited_size(&changed);
+    let limit = shelf.record_limit();
     if !apply.changes.is_empty()
-        && size > shelf.record_limit()
-        && (changed.size() > record.size() || size > shelf.limited_size(&record))
+        && growth::outgrows(&record, &changed, limit, |record| {
+            shelf.limited_size(record)
+        })
     {
         return Applied::TooLarge;
     }

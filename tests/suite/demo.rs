@@ -443,21 +443,6 @@ async fn inv03_ending_all_of_a_user_ends_no_demo_of_theirs(store: impl TestStore
     assert_eq!(client.get("/demo/whose").await.ok(), "alice");
 }
 
-async fn r56_whoever_is_erased_is_named_in_no_demo_that_they_brought_along(store: impl TestStore) {
-    let app = app(store.clone());
-    let mut client = started(&app).await;
-    client.post("/demo/say/secret").await.ok();
-    client.post("/adopt/alice").await.ok();
-    let mut other = started(&app).await;
-    other.post("/adopt/bob").await.ok();
-    let sessions = SessionLayer::new(store).sessions();
-    assert_eq!(sessions.erase_user("alice").await.unwrap().count, 1);
-    for path in ["/demo", "/demo/said"] {
-        is_gone(&client.get(path).await, Some("revoked"));
-    }
-    assert_eq!(other.get("/demo/whose").await.ok(), "bob");
-}
-
 async fn inv15_under_an_id_that_was_just_superseded_nothing_is_started_or_said(
     store: impl TestStore,
 ) {
@@ -603,5 +588,4 @@ on_every_store!(
     inv11_a_conversation_has_bounds_and_what_is_over_them_is_413,
     inv15_under_an_id_that_was_just_superseded_nothing_is_started_or_said,
     no_message_is_lost_while_a_demo_is_brought_along(threads),
-    r56_whoever_is_erased_is_named_in_no_demo_that_they_brought_along,
 );

@@ -8,6 +8,7 @@ use sessile::{
     AtLimit, Error, HistoryEvent, SessionLayer, SessionLayerBuilder, Sessions, UserSession,
 };
 
+use crate::demo;
 use crate::harness::{Client, routes};
 use crate::stores::{TestStore, on_every_store};
 
@@ -103,6 +104,21 @@ async fn r56_what_is_kept_of_a_user_can_be_erased(store: impl TestStore) {
     assert_eq!(sessions.activities("alice").await.unwrap(), []);
     assert_eq!(sessions.history("bob").await.unwrap().len(), 1);
     assert_eq!(sessions.erase_user("alice").await.unwrap().count, 0);
+}
+
+async fn r56_whoever_is_erased_is_named_in_no_demo_that_they_brought_along(store: impl TestStore) {
+    let app = demo::app(store.clone());
+    let mut client = demo::started(&app).await;
+    client.post("/demo/say/secret").await.ok();
+    client.post("/adopt/alice").await.ok();
+    let mut other = demo::started(&app).await;
+    other.post("/adopt/bob").await.ok();
+    let sessions = SessionLayer::new(store).sessions();
+    assert_eq!(sessions.erase_user("alice").await.unwrap().count, 1);
+    for path in ["/demo", "/demo/said"] {
+        demo::is_gone(&client.get(path).await, Some("revoked"));
+    }
+    assert_eq!(other.get("/demo/whose").await.ok(), "bob");
 }
 
 async fn r55_two_activities_are_counted_and_low(store: impl TestStore) {
@@ -219,6 +235,7 @@ async fn a_store_that_fails_is_503_and_nobody_is_low_for_it(store: impl TestStor
 on_every_store! {
     r53_r57_a_history_names_what_happened_and_outlives_the_sessions,
     r56_what_is_kept_of_a_user_can_be_erased,
+    r56_whoever_is_erased_is_named_in_no_demo_that_they_brought_along,
     r55_two_activities_are_counted_and_low,
     r55_another_network_and_an_admins_page_are_high_with_the_reasons,
     r55_another_user_agent_is_medium_also_after_it_went_back,

@@ -409,74 +409,60 @@ async fn who_ends_the_others_may_prove_again_who_they_are_in_the_same_request(
 async fn inv12_who_was_ended_by_another_does_not_get_past_it_by_ending_all_themselves(
     store: impl TestStore,
 ) {
+    use axum::extract::Path;
     use axum::routing::post;
-    use sessile::{Error, Session, Sessions, UserSession};
+    use sessile::{Error, Session, UserSession};
     let another = SessionLayer::new(store.clone()).sessions();
-    let (sessions, admin) = (another.clone(), another.clone());
-    let revoke = async move |admin: &Sessions, user: &str| {
-        let ended = admin.revoke_all(user, "locked").await.unwrap();
-        assert_eq!(ended.count, 1, "{user}");
-    };
-    let routes = crate::harness::routes()
-        .route(
-            "/others",
-            post(async move |user: UserSession, session: Session| {
-                revoke(&sessions, "alice").await;
+    let handler = async move |user: UserSession, session: Session, Path(case): Path<String>| {
+        let revoke = async |user: &str, sessions: usize| {
+            let ended = another.revoke_all(user, "locked").await.unwrap();
+            assert_eq!(ended.count, sessions, "{user}");
+        };
+        match &*case {
+            "others" => {
+                revoke("alice", 1).await;
                 user.end_others().await?;
-                session.login("alice").await.map(drop)
-            }),
-        )
-        .route(
-            "/all",
-            post(async move |user: UserSession, session: Session| {
-                revoke(&admin, "alice").await;
+            }
+            "all" => {
+                revoke("alice", 1).await;
                 user.end_all().await?;
-                session.login("alice").await.map(drop)
-            }),
-        );
-    let admin = another.clone();
-    let routes = routes.route(
-        "/other-user",
-        post(async move |user: UserSession, session: Session| {
-            revoke(&admin, "bob").await;
-            user.end_all().await?;
-            session.login("bob").await.map(drop)
-        }),
-    );
-    let admin = another.clone();
-    let routes = routes.route(
-        "/all-after",
-        post(async move |user: UserSession, session: Session| {
-            // The other one comes last, and finds nobody; a login on its way is meant all the same.
-            user.end_all().await?;
-            admin.revoke_all("alice", "locked").await?;
-            session.login("alice").await.map(drop)
-        }),
-    );
-    let admin = another.clone();
-    let after = routes.route(
-        "/after",
-        post(async move |user: UserSession, session: Session| {
-            user.end_others().await?;
-            revoke(&admin, "alice").await;
-            session.login("alice").await.map(drop)?;
-            Ok::<_, Error>(())
-        }),
-    );
-    let app = after.layer(SessionLayer::new(store.clone()));
-    for path in ["/others", "/all", "/other-user", "/after", "/all-after"] {
+            }
+            "other-user" => {
+                revoke("bob", 1).await;
+                user.end_all().await?;
+            }
+            // The other one comes last.
+            "after" => {
+                user.end_others().await?;
+                revoke("alice", 1).await;
+            }
+            // And finds nobody; a login on its way is meant all the same.
+            "all-after" => {
+                user.end_all().await?;
+                revoke("alice", 0).await;
+            }
+            case => panic!("{case}"),
+        }
+        let next = if case == "other-user" { "bob" } else { "alice" };
+        session.login(next).await.map(drop)?;
+        Ok::<_, Error>(())
+    };
+    let app = crate::harness::routes()
+        .route("/try/{case}", post(handler))
+        .layer(SessionLayer::new(store.clone()));
+    for case in ["others", "all", "other-user", "after", "all-after"] {
         let mut client = Client::signed_in(&app, "alice").await;
-        if path == "/other-user" {
+        if case == "other-user" {
             Client::signed_in(&app, "bob").await;
         }
-        let reply = client.post(path).await;
+        let reply = client.post(&format!("/try/{case}")).await;
         assert_eq!(
             reply.problem(),
             ("session_ended", Some("revoked")),
-            "{path}"
+            "{case}"
         );
         for user in ["alice", "bob"] {
-            assert_eq!(store.list(user.into()).await.unwrap().len(), 0, "{path}");
+            assert_eq!(store.list(user.into()).await.unwrap().len(), 0, "{case}");
         }
     }
 }

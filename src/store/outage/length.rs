@@ -14,12 +14,6 @@ pub(super) fn length(record: &Record, limit: usize) -> usize {
     kept.max(record.written_size())
 }
 
-/// Whether `after` is over the limit and longer than `before`: what a lowered limit no longer allows may shrink.
-pub(super) fn outgrows(before: &Record, after: &Record, limit: usize) -> bool {
-    let long = length(after, limit);
-    long > limit && (after.size() > before.size() || long > length(before, limit))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -12,7 +12,7 @@ use hashbrown::HashSet;
 
 use super::ended::Ended;
 use super::lease::Leases;
-use super::length::outgrows;
+use super::length::length;
 use super::local::{self, Locals};
 use super::pursued::Pursued;
 use super::staged::{Staged, compared};
@@ -20,6 +20,7 @@ use super::stamp::Stamp;
 use crate::clock::instant;
 use crate::id::{Handle, Kind, RecordKey, UserId};
 use crate::record::{Added, ChangeError, End, EndReason, Entry, Guard, Op, Record, Tombstone};
+use crate::store::growth;
 use crate::store::rules::{self, listed_for, signed_in_at};
 use crate::store::{
     Append, Appended, Applied, Apply, Create, Created, EndedSession, Outage, Renewal, Replace,
@@ -207,7 +208,8 @@ impl Memory {
             }
             Err(ChangeError::Conflict) => return Course::Here(Applied::Conflict, Here::Lease),
         };
-        if writes && outgrows(record, &changed, self.limits.record_bytes) {
+        let limit = self.limits.record_bytes;
+        if writes && growth::outgrows(record, &changed, limit, |record| length(record, limit)) {
             return Course::Here(Applied::TooLarge, Here::Lease);
         }
         let changes = compared(&apply.changes, record);
